@@ -1,0 +1,224 @@
+//! What is fetched, from where, in which version, and how that is done by hand.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use super::debian;
+use crate::progress::Progress;
+
+/// cargo-deny is compiled here; these settings halve the time (one minute on two cores) and cost nothing noticeable.
+const QUICK_RELEASE: [(&str, &str); 4] = [
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+];
+
+/// How one tool is had.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    /// The tool's folder, and the name of its program's link.
+    pub(super) name: &'static str,
+    /// For people: name, version, and how long it takes if that is long.
+    pub(super) title: &'static str,
+    /// Changes when anything else is to be installed.
+    pub(super) identity: String,
+    /// The program that must exist afterwards, below the folder.
+    pub(super) program: &'static str,
+    /// Whether the program is put on the steps' `PATH`.
+    pub(super) is_linked: bool,
+    channel: Channel,
+}
+
+#[derive(Debug)]
+enum Channel {
+    /// A Rust crate, compiled with the versions its authors locked.
+    Cargo { package: &'static str },
+    /// A Go program. Go checks the module against the checksum database.
+    Go { package: &'static str },
+    /// Python packages in an environment of their own, each of a known hash.
+    Python { requirements: String },
+    /// A shell command, for tests of the machinery around it.
+    #[cfg(test)]
+    Shell { script: String },
+}
+
+pub(super) fn buf(repository: &Path) -> anyhow::Result<Recipe> {
+    python_recipe(
+        "buf",
+        "buf 1.75.0",
+        "bin/buf",
+        true,
+        &repository.join("contract-tests/python/buf.txt"),
+    )
+}
+
+pub(super) fn python(repository: &Path) -> anyhow::Result<Recipe> {
+    let requirements = repository.join("contract-tests/python/requirements.txt");
+    python_recipe(
+        "python",
+        "the packages of the Python callers",
+        "bin/python",
+        false,
+        &requirements,
+    )
+}
+
+fn python_recipe(
+    name: &'static str,
+    title: &'static str,
+    program: &'static str,
+    is_linked: bool,
+    requirements: &Path,
+) -> anyhow::Result<Recipe> {
+    let identity = fs::read_to_string(requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    let channel = Channel::Python {
+        requirements: requirements.display().to_string(),
+    };
+    Ok(Recipe {
+        name,
+        title,
+        identity,
+        program,
+        is_linked,
+        channel,
+    })
+}
+
+pub(super) fn cargo_deny() -> Recipe {
+    let package = "cargo-deny@0.20.2";
+    Recipe {
+        name: "cargo-deny",
+        title: "cargo-deny 0.20.2 (compiled here: one to two minutes)",
+        identity: package.to_owned(),
+        program: "bin/cargo-deny",
+        is_linked: true,
+        channel: Channel::Cargo { package },
+    }
+}
+
+pub(super) fn grpcurl() -> Recipe {
+    let package = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
+    go_recipe(
+        "grpcurl",
+        "grpcurl 1.9.3 (compiled here: up to a minute)",
+        "bin/grpcurl",
+        package,
+    )
+}
+
+pub(super) fn stripe_mock() -> Recipe {
+    let package = "github.com/stripe/stripe-mock@v0.203.0";
+    go_recipe(
+        "stripe-mock",
+        "stripe-mock 0.203.0 (compiled here: up to a minute)",
+        "bin/stripe-mock",
+        package,
+    )
+}
+
+fn go_recipe(
+    name: &'static str,
+    title: &'static str,
+    program: &'static str,
+    package: &'static str,
+) -> Recipe {
+    Recipe {
+        name,
+        title,
+        identity: package.to_owned(),
+        program,
+        is_linked: true,
+        channel: Channel::Go { package },
+    }
+}
+
+impl Recipe {
+    /// Installs into an empty folder.
+    ///
+    /// # Errors
+    ///
+    /// A program that is needed for it is missing, or it failed; its output has been printed.
+    pub(super) fn install(&self, folder: &Path, progress: &Progress) -> anyhow::Result<()> {
+        match &self.channel {
+            Channel::Cargo { package } => {
+                let build = folder.join("build");
+                let mut command = Command::new("cargo");
+                command
+                    .args(["install", "--locked", package, "--root"])
+                    .arg(folder)
+                    .arg("--target-dir")
+                    .arg(&build);
+                progress.must(command.envs(QUICK_RELEASE).env_remove("RUSTFLAGS"))?;
+                fs::remove_dir_all(build).context("cannot remove what was only needed to compile")
+            }
+            Channel::Go { package } => {
+                let mut command = Command::new("go");
+                progress
+                    .must(
+                        command
+                            .args(["install", package])
+                            .env("GOBIN", folder.join("bin")),
+                    )
+                    .context("Go 1.23 or newer is needed: https://go.dev/dl")
+            }
+            Channel::Python { requirements } => {
+                debian::ensure_python(progress)?;
+                progress.must(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+                let mut command = Command::new(folder.join("bin/python"));
+                command.args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--no-input",
+                    "--progress-bar",
+                    "off",
+                    "--disable-pip-version-check",
+                ]);
+                progress.must(command.args(["--require-hashes", "--requirement", requirements]))
+            }
+            #[cfg(test)]
+            Channel::Shell { script } => progress.must(
+                Command::new("sh")
+                    .args(["-euc", script])
+                    .current_dir(folder),
+            ),
+        }
+    }
+
+    /// The same by hand.
+    pub(super) fn line_to_type(&self, folder: &Path) -> String {
+        let folder = folder.display();
+        match &self.channel {
+            Channel::Cargo { package } => {
+                format!("cargo install --locked {package} --root {folder}")
+            }
+            Channel::Go { package } => format!("GOBIN={folder}/bin go install {package}"),
+            Channel::Python { requirements } => {
+                format!(
+                    "python3 -m venv {folder} && {folder}/bin/python -m pip install --require-hashes --requirement {requirements}"
+                )
+            }
+            #[cfg(test)]
+            Channel::Shell { script } => script.clone(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn shell(identity: &str, script: &str) -> Self {
+        Self {
+            name: "sample",
+            title: "a sample tool",
+            identity: identity.to_owned(),
+            program: "program",
+            is_linked: true,
+            channel: Channel::Shell {
+                script: script.to_owned(),
+            },
+        }
+    }
+}
