@@ -1,0 +1,158 @@
+//! Calls to other services: one function makes a channel that generated clients run on.
+//!
+//! What happens to a call, outermost first: it is observed, gets a deadline (never later than the caller's), carries our identity, and goes
+//! over one HTTP/2 connection that is made when first needed and remade when lost. Every failure, of the connection too, is an ordinary gRPC
+//! answer with a reason; the channel itself never fails. A circuit breaker and a retry budget belong between deadline and identity, so that
+//! attempts share the caller's deadline and each is signed afresh.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::task::{Context, Poll};
+
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, Uri};
+use opentelemetry::KeyValue;
+use proto::contract::{METHODS, MethodRule};
+use tonic::body::Body;
+use tower::{Service, ServiceBuilder};
+
+use crate::identity::{self, ServiceIdentity};
+use crate::telemetry::names;
+use crate::telemetry::rpc::{Observer, Side};
+
+mod connection;
+mod deadlines;
+mod identify;
+mod observe;
+mod transport;
+
+use deadlines::Deadlines;
+use identify::Identify;
+use observe::Observe;
+use transport::Transport;
+
+type Stack = Observe<Deadlines<Identify<Transport>>>;
+
+/// A channel to one service. Cheap to clone; clones share the connection.
+#[derive(Clone)]
+pub struct Channel(Stack);
+
+/// Where a service listens: `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(Uri);
+
+/// The text is not an address of the form `http://host:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected an address of the form http://host:port")]
+pub struct AddressError;
+
+impl Address {
+    fn authority(&self) -> &Authority {
+        self.0.authority().expect("an address has a host and a port")
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let uri: Uri = text.parse().map_err(|_| AddressError)?;
+        let plain = uri.scheme_str() == Some("http")
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.port_u16().is_some();
+        if plain && matches!(uri.path(), "" | "/") && uri.query().is_none() { Ok(Self(uri)) } else { Err(AddressError) }
+    }
+}
+
+impl From<std::net::SocketAddr> for Address {
+    fn from(address: std::net::SocketAddr) -> Self {
+        format!("http://{address}").parse().expect("a socket address has a host and a port")
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// In whose name a channel calls. A call that carries an `authorization` of its own keeps it.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// A service's own, signed for each callee.
+    Service(ServiceIdentity),
+    /// One token for every call.
+    Fixed(HeaderValue),
+    /// None: for health and reflection, or when each call brings its own.
+    Anonymous,
+}
+
+impl Credentials {
+    /// Calls with this token, as a user does.
+    #[must_use]
+    pub fn token(token: &str) -> Self {
+        Self::Fixed(identity::bearer(token))
+    }
+}
+
+impl From<ServiceIdentity> for Credentials {
+    fn from(identity: ServiceIdentity) -> Self {
+        Self::Service(identity)
+    }
+}
+
+/// A channel to the service named `target` at `address`. It connects when first used.
+#[must_use]
+pub fn connect(target: &'static str, address: &Address, caller: impl Into<Credentials>) -> Channel {
+    connect_with_rules(target, address, caller, METHODS)
+}
+
+/// As [`connect`], with other rules than the contract's: the methods' default deadlines come from there.
+#[must_use]
+pub fn connect_with_rules(
+    target: &'static str,
+    address: &Address,
+    caller: impl Into<Credentials>,
+    rules: &'static [MethodRule],
+) -> Channel {
+    let caller = caller.into();
+    let service = match &caller {
+        Credentials::Service(identity) => Some(identity.service()),
+        Credentials::Fixed(_) | Credentials::Anonymous => None,
+    };
+    let observer = Observer::new(Side::Client, service.map(str::to_owned), peer(address));
+    let stack = ServiceBuilder::new()
+        .layer_fn(|inner| Observe::new(inner, observer.clone(), rules))
+        .layer_fn(|inner| Deadlines::new(inner, rules))
+        .layer_fn(|inner| Identify::new(inner, target, caller.clone()))
+        .service(Transport::new(target, address));
+    Channel(stack)
+}
+
+fn peer(address: &Address) -> Vec<KeyValue> {
+    let host = address.0.host().unwrap_or_default().to_owned();
+    let port = address.0.port_u16().map(i64::from).unwrap_or_default();
+    vec![KeyValue::new(names::SERVER_ADDRESS, host), KeyValue::new(names::SERVER_PORT, port)]
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").finish_non_exhaustive()
+    }
+}

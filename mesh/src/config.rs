@@ -1,0 +1,107 @@
+//! Command-line groups that the services have in common. Every option can come from the environment instead.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::identity::{IssuerError, KeyDirectory, ServiceIdentity, Verifier};
+use crate::server::Drain;
+use crate::store::DatabaseUrl;
+
+/// Where the gRPC server listens.
+#[derive(Args, Clone, Debug)]
+pub struct ListenArgs {
+    /// Address to listen on. Loopback unless told otherwise
+    #[arg(long, env = "HOLDFAST_LISTEN_HOST", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub listen_host: IpAddr,
+}
+
+impl ListenArgs {
+    /// The socket address with this port; 0 takes a free one.
+    #[must_use]
+    pub fn socket(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.listen_host, port)
+    }
+}
+
+/// Whose tokens count, and who we are.
+#[derive(Args, Clone, Debug)]
+pub struct IdentityArgs {
+    /// Folder of keys: users.jwks.json, services.jwks.json, and <service>.key.pem
+    #[arg(long, env = "HOLDFAST_KEYS_DIR", default_value = ".holdfast/keys")]
+    pub keys_dir: PathBuf,
+    /// Issuer of user tokens (their "iss")
+    #[arg(long, env = "HOLDFAST_ISSUER", default_value = crate::identity::ISSUER)]
+    pub issuer: String,
+}
+
+impl IdentityArgs {
+    /// The folder.
+    #[must_use]
+    pub fn keys(&self) -> KeyDirectory {
+        KeyDirectory::new(&self.keys_dir)
+    }
+
+    /// Checks the callers of `service`.
+    #[must_use]
+    pub fn verifier(&self, service: &str) -> Verifier {
+        Verifier::with_issuer(&self.keys(), service, &self.issuer)
+    }
+
+    /// Signs in the name of `service`.
+    ///
+    /// # Errors
+    /// Its key is missing or broken.
+    pub fn identity(&self, service: &str) -> Result<ServiceIdentity, IssuerError> {
+        ServiceIdentity::open(&self.keys(), service)
+    }
+}
+
+/// Where a service keeps its rows.
+#[derive(Args, Clone, Debug)]
+pub struct DataArgs {
+    /// Folder of the SQLite files, one per service
+    #[arg(long, env = "HOLDFAST_DATA_DIR", default_value = ".holdfast/data")]
+    pub data_dir: PathBuf,
+    /// Database instead: postgres://… (all services, a schema each) or sqlite:<path> (one service, one process)
+    #[arg(long, env = "HOLDFAST_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<DatabaseUrl>,
+}
+
+impl DataArgs {
+    /// The database of `service`.
+    #[must_use]
+    pub fn database(&self, service: &str) -> DatabaseUrl {
+        let file = || DatabaseUrl::Sqlite(self.data_dir.join(format!("{service}.db")));
+        self.database_url.clone().unwrap_or_else(file)
+    }
+}
+
+/// The event bus.
+#[derive(Args, Clone, Debug)]
+pub struct BusArgs {
+    /// NATS server with JetStream
+    #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:7422")]
+    pub nats_url: String,
+}
+
+/// How a server ends.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DrainArgs {
+    /// Milliseconds to serve on after the signal, while health says NOT_SERVING
+    #[arg(long, env = "HOLDFAST_LAME_DUCK_MS", default_value_t = 0)]
+    pub lame_duck_ms: u64,
+    /// Milliseconds that calls in progress may then take to finish
+    #[arg(long, env = "HOLDFAST_DRAIN_LIMIT_MS", default_value_t = 20_000)]
+    pub drain_limit_ms: u64,
+}
+
+impl DrainArgs {
+    /// As the server takes it.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        Drain { lame_duck: Duration::from_millis(self.lame_duck_ms), limit: Duration::from_millis(self.drain_limit_ms) }
+    }
+}

@@ -1,0 +1,27 @@
+//! Everything two services would otherwise share: calls, deadlines, identity, storage, events, telemetry.
+//!
+//! There is no booking word in here. A service hands [`server::serve`] its routes and gets a gRPC server with deadlines,
+//! authorization, health and an orderly end; it calls others through [`client::connect`].
+
+pub mod bus;
+pub mod client;
+pub mod config;
+pub mod consumer;
+pub mod deadline;
+pub mod event;
+pub mod fault;
+pub mod health;
+pub mod identity;
+pub mod inbox;
+pub mod nats_server;
+pub mod node;
+pub mod outbox;
+pub mod relay;
+pub mod requests;
+mod schema;
+pub mod server;
+pub mod store;
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod value;

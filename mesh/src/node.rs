@@ -1,0 +1,229 @@
+//! A running service: its database, its broker, its identity, its background work, its server.
+//!
+//! A service starts a [`Node`], hands it consumers and workers, and lets it serve. The node adds what every service needs:
+//! the relay that publishes its outbox, the pruning of what is kept for a time only, readiness, and an order of ending in
+//! which calls finish first and background work after them.
+
+use std::{future::Future, time::Duration};
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    bus::{Bus, InvalidBrokerUrl},
+    client::{self, Address, Channel},
+    config::{BusArgs, DataArgs, DrainArgs, IdentityArgs},
+    consumer::{self, ConsumerSpec, HandlerError},
+    deadline,
+    event::Received,
+    health::Readiness,
+    identity::{IssuerError, ServiceIdentity, Verifier},
+    relay, requests,
+    server::{self, Drain, Routes, ServeError, ServerSpec},
+    store::{Conn, DatabaseUrl, Micros, Migrations, OpenError, Store, StoreError},
+};
+
+/// How often request ids that are too old are forgotten, and how many at a time.
+const PRUNE_PERIOD: Duration = Duration::from_secs(60);
+const PRUNE_STEP: i64 = 500;
+/// Background work ends within this time after the last call, or is cut.
+const WORKERS_LIMIT: Duration = Duration::from_secs(10);
+
+/// What every service is configured with.
+#[derive(Args, Clone, Debug)]
+pub struct NodeArgs {
+    /// Where rows are kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Where events go.
+    #[command(flatten)]
+    pub bus: BusArgs,
+    /// Whose tokens count.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    /// How it ends.
+    #[command(flatten)]
+    pub drain: DrainArgs,
+}
+
+/// The service cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its database.
+    #[error("the database cannot be opened")]
+    Open(#[from] OpenError),
+    /// A query at start-up.
+    #[error("the database cannot be used")]
+    Store(#[from] StoreError),
+    /// The address of the broker.
+    #[error("the address of the broker is not usable")]
+    Bus(#[from] InvalidBrokerUrl),
+    /// Its key.
+    #[error("the service has no identity")]
+    Identity(#[from] IssuerError),
+    /// Its server.
+    #[error("the server cannot be set up")]
+    Serve(#[from] ServeError),
+    /// Anything a single service needs besides.
+    #[error("the service cannot be set up")]
+    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A service that is being set up, or runs.
+pub struct Node {
+    name: &'static str,
+    store: Store,
+    bus: Bus,
+    identity: ServiceIdentity,
+    verifier: Verifier,
+    drain: Drain,
+    alone: bool,
+    needs_bus: bool,
+    shutdown: CancellationToken,
+    /// Cancelled once the last call has ended: only then may background work stop.
+    stop_workers: CancellationToken,
+    workers: TaskTracker,
+}
+
+impl Node {
+    /// Opens the database and begins to connect to the broker, which need not be there yet.
+    ///
+    /// # Errors
+    /// When the database, the keys or the addresses are not usable.
+    pub async fn start(
+        name: &'static str,
+        args: &NodeArgs,
+        migrations: Migrations,
+        shutdown: CancellationToken,
+    ) -> Result<Self, NodeError> {
+        let url = args.data.database(name);
+        let identity = args.identity.identity(name)?;
+        // Opening blocks; nothing else runs on this runtime yet.
+        let store = Store::open(&url, name, migrations)?;
+        let bus = Bus::connect(&args.bus.nats_url).await?;
+        Ok(Self {
+            name,
+            store,
+            bus,
+            identity,
+            verifier: args.identity.verifier(name),
+            drain: args.drain.drain(),
+            alone: matches!(url, DatabaseUrl::Sqlite(_)),
+            needs_bus: false,
+            shutdown,
+            stop_workers: CancellationToken::new(),
+            workers: TaskTracker::new(),
+        })
+    }
+
+    /// Its database.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether no other process can be using the database: true of an SQLite file.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Makes the service not ready while the broker is away: for services that have nothing to say without events.
+    #[must_use]
+    pub fn needs_bus(mut self) -> Self {
+        self.needs_bus = true;
+        self
+    }
+
+    /// Cancelled when background work has to end.
+    #[must_use]
+    pub fn shutdown(&self) -> CancellationToken {
+        self.stop_workers.clone()
+    }
+
+    /// A channel to another service, as this one.
+    #[must_use]
+    pub fn connect(&self, service: &'static str, address: &Address) -> Channel {
+        client::connect(service, address, self.identity.clone())
+    }
+
+    /// Consumes events in the background; see [`consumer::run`] for what the handler may do.
+    pub fn consume<H>(&self, spec: ConsumerSpec, handler: H)
+    where
+        H: Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync + 'static,
+    {
+        self.run(consumer::run(spec, self.bus.clone(), self.store.clone(), handler, self.shutdown()));
+    }
+
+    /// Runs `worker` in the background. It must end soon after [`Node::shutdown`] is cancelled.
+    pub fn run(&self, worker: impl Future<Output = ()> + Send + 'static) {
+        drop(deadline::spawn(self.workers.track_future(worker)));
+    }
+
+    /// Serves until the shutdown given to [`Node::start`], drains, then ends the background work.
+    ///
+    /// # Errors
+    /// When the server cannot be set up.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        routes: Routes,
+        services: &'static [&'static str],
+    ) -> Result<(), NodeError> {
+        self.run(relay::run(self.store.clone(), self.bus.clone(), self.name, self.shutdown()));
+        self.run(forget_old_requests(self.store.clone(), self.shutdown()));
+
+        let mut spec = ServerSpec::new(self.name, services, self.verifier.clone())
+            .drain(self.drain)
+            .ready(store_ready(&self.store));
+        if self.needs_bus {
+            spec = spec.ready(bus_ready(&self.bus));
+        }
+        let served = server::serve(spec, listener, routes, self.shutdown.clone()).await;
+
+        self.stop_workers.cancel();
+        self.workers.close();
+        if tokio::time::timeout(WORKERS_LIMIT, self.workers.wait()).await.is_err() {
+            tracing::warn!(service = self.name, "background work did not end in time and is cut");
+        }
+        Ok(served?)
+    }
+}
+
+impl Drop for Node {
+    /// A service that is dropped takes its background work along.
+    fn drop(&mut self) {
+        self.stop_workers.cancel();
+    }
+}
+
+fn store_ready(store: &Store) -> Readiness {
+    let store = store.clone();
+    Readiness::new("store", move || {
+        let store = store.clone();
+        async move { store.ping().await.is_ok() }
+    })
+}
+
+fn bus_ready(bus: &Bus) -> Readiness {
+    let bus = bus.clone();
+    Readiness::new("broker", move || std::future::ready(bus.is_connected()))
+}
+
+async fn forget_old_requests(store: Store, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(PRUNE_PERIOD)).await.is_some() {
+        loop {
+            let pruned =
+                store.write(|conn| Ok::<_, StoreError>(requests::prune(conn, Micros::now(), PRUNE_STEP)?)).await;
+            match pruned {
+                Ok(count) if i64::try_from(count).is_ok_and(|count| count == PRUNE_STEP) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget old request ids");
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Publishes what is in the outbox, in order for each aggregate, and marks it after the broker's acknowledgement.
+//!
+//! Woken by commits of this process, by a clock otherwise. When the broker is away it waits, and catches up in order afterwards. When the broker
+//! comes back having lost acknowledged events, they are published again from the outbox. An event may reach the stream twice (a lost
+//! acknowledgement); consumers drop the second by its id.
+
+mod publish;
+mod refill;
+
+use std::time::Duration;
+
+use diesel::QueryResult;
+use tokio_util::sync::CancellationToken;
+
+use self::publish::Publisher;
+use crate::bus::Bus;
+use crate::store::{Conn, Micros, Store, StoreError};
+use crate::{outbox, requests};
+
+/// Events read, published and marked together at most. The broker takes up to 1,000 as one batch.
+const ROUND: usize = 512;
+/// Looks for events left behind by other processes this often.
+const POLL: Duration = Duration::from_secs(1);
+const PRUNE_EVERY: Duration = Duration::from_secs(30);
+const PRUNE_STEP: i64 = 500;
+/// Deletes up to so many rows that are old at this time.
+type Prune = fn(&mut Conn, Micros, i64) -> QueryResult<usize>;
+const PRUNE: [Prune; 2] = [outbox::prune, requests::prune];
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// Publishes `service`'s events until `shutdown`, and forgets old events and request ids. Run one for each process and database. A round in
+/// progress is finished; what still waits then is published by the next relay.
+///
+/// # Cancel safety
+/// Safe to drop: what was published and not marked is published again by the next relay.
+pub async fn run(store: Store, bus: Bus, service: &'static str, shutdown: CancellationToken) {
+    let publishing = publish_until(&store, Publisher::new(bus, service), &shutdown);
+    tokio::select! {
+        () = publishing => {}
+        () = prune_forever(&store, service) => {}
+    }
+}
+
+async fn publish_until(store: &Store, mut publisher: Publisher, shutdown: &CancellationToken) {
+    let mut appends = store.committed().subscribe_to_appends();
+    let mut retry = FIRST_RETRY;
+    loop {
+        let connection = tokio::select! {
+            connection = publisher.bus().connected() => connection,
+            () = shutdown.cancelled() => return,
+        };
+        let wait = match check_and_publish(store, &mut publisher, connection, shutdown).await {
+            // There is more.
+            Ok(ROUND) => Duration::ZERO,
+            Ok(_) => {
+                retry = FIRST_RETRY;
+                POLL
+            }
+            Err(error) => {
+                let service = publisher.service;
+                tracing::warn!(service, %error, cause = cause(&error), retry_ms = retry.as_millis(), "cannot publish; events wait in the outbox");
+                publisher.checked = None;
+                tokio::select! {
+                    () = tokio::time::sleep(retry) => {}
+                    () = shutdown.cancelled() => return,
+                }
+                retry = (retry * 2).min(LAST_RETRY);
+                Duration::ZERO
+            }
+        };
+        // Each arm loses nothing when another one wins: the outbox is read again in any case.
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = appends.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+async fn check_and_publish(
+    store: &Store,
+    publisher: &mut Publisher,
+    connection: u64,
+    shutdown: &CancellationToken,
+) -> Result<usize, RelayError> {
+    // Setting up the stream may take as long as the broker likes. Dropping it half-way is harmless, dropping a round is not worth it.
+    tokio::select! {
+        checked = refill::check(store, publisher, connection) => checked?,
+        () = shutdown.cancelled() => return Ok(0),
+    }
+    round(store, publisher).await
+}
+
+/// Publishes and marks up to [`ROUND`] events; answers how many were waiting.
+async fn round(store: &Store, publisher: &mut Publisher) -> Result<usize, RelayError> {
+    let rows = store
+        .read(|conn| {
+            outbox::waiting(conn, Micros::now(), i64::try_from(ROUND).expect("a small number"))
+                .map_err(StoreError::from)
+        })
+        .await
+        .map_err(RelayError::Store)?;
+    let waiting = rows.len();
+    if waiting == 0 {
+        return Ok(0);
+    }
+    let published = publisher.publish(rows).await;
+    if !published.rows.is_empty() {
+        let (rows, sequence) = (published.rows, published.stream_sequence);
+        store
+            .write(move |conn| {
+                outbox::mark(conn, &rows, Micros::now())?;
+                refill::advance(conn, sequence)
+            })
+            .await
+            .map_err(RelayError::Store)?;
+    }
+    published.error.map_or(Ok(waiting), Err)
+}
+
+/// Deletes in small steps, so that no caller waits behind a large one.
+async fn prune_forever(store: &Store, service: &str) {
+    let mut clock = tokio::time::interval(PRUNE_EVERY);
+    loop {
+        clock.tick().await;
+        for step in PRUNE {
+            loop {
+                match store.write(move |conn| step(conn, Micros::now(), PRUNE_STEP).map_err(StoreError::from)).await {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(service, %error, "cannot prune now");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Why a round did not publish everything.
+#[derive(Debug, thiserror::Error)]
+enum RelayError {
+    #[error("the outbox cannot be read or marked")]
+    Store(#[source] StoreError),
+    #[error("the broker did not take an event")]
+    Publish(#[source] async_nats::Error),
+    #[error("the broker did not describe the stream")]
+    Stream(#[source] async_nats::Error),
+}
+
+fn cause(error: &RelayError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}

@@ -1,0 +1,198 @@
+//! A gRPC server around a service's routes.
+//!
+//! What happens to a call, outermost first: it is observed (span, duration, status), gets its deadline, is authenticated and authorized by
+//! the contract's rule, takes one of a limited number of places, and reaches the handler, whose panics and odd answers are put right.
+//! Health and reflection are served beside the routes and need no token. HTTP/2 without TLS only: gRPC-Web, JSON and TLS end at the gateway
+//! or at a mesh proxy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::contract::{FILE_DESCRIPTOR_SET, METHODS, MethodRule};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
+
+use crate::health::{Health, Readiness};
+use crate::identity::Verifier;
+use crate::telemetry::rpc::{Observer, Side};
+
+mod access;
+mod answers;
+mod connections;
+mod deadlines;
+mod observe;
+mod room;
+mod routes;
+mod rules;
+
+use connections::Connections;
+pub use routes::Routes;
+use rules::Rules;
+
+/// What a server is and what it needs.
+#[derive(Clone, Debug)]
+pub struct ServerSpec {
+    /// The short name, e.g. `listing`: the audience of tokens, the name in telemetry.
+    pub service: &'static str,
+    /// Full names of the gRPC services in the routes, for health, e.g. `holdfast.listing.v1.ListingService`.
+    pub services: &'static [&'static str],
+    /// Who may call what and for how long. A path without a rule does not exist.
+    pub rules: &'static [MethodRule],
+    /// Checks the callers' tokens.
+    pub verifier: Verifier,
+    /// What must be there for the server to be ready.
+    pub ready: Vec<Readiness>,
+    /// How much it takes at once.
+    pub limits: Limits,
+    /// How it ends.
+    pub drain: Drain,
+}
+
+impl ServerSpec {
+    /// A server with the contract's rules, no dependencies, and default limits.
+    #[must_use]
+    pub fn new(service: &'static str, services: &'static [&'static str], verifier: Verifier) -> Self {
+        Self {
+            service,
+            services,
+            rules: METHODS,
+            verifier,
+            ready: Vec::new(),
+            limits: Limits::default(),
+            drain: Drain::default(),
+        }
+    }
+
+    /// Adds a dependency without which the server is not ready.
+    #[must_use]
+    pub fn ready(mut self, dependency: Readiness) -> Self {
+        self.ready.push(dependency);
+        self
+    }
+
+    /// Sets how it ends.
+    #[must_use]
+    pub fn drain(mut self, drain: Drain) -> Self {
+        self.drain = drain;
+        self
+    }
+}
+
+/// How much a server takes at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls in progress, over all connections; more are refused with `UNAVAILABLE`. Health is not counted.
+    pub calls: usize,
+    /// Open connections; more wait in the listener's backlog.
+    pub connections: usize,
+    /// Calls in progress on one connection (HTTP/2 setting).
+    pub streams_per_connection: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { calls: 2048, connections: 4096, streams_per_connection: 1024 }
+    }
+}
+
+/// How a server ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// After the signal, health says `NOT_SERVING` and everything is still served for this long, so that callers can notice.
+    pub lame_duck: Duration,
+    /// Then calls in progress may take this long to finish before they are cut.
+    pub limit: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { lame_duck: Duration::ZERO, limit: Duration::from_secs(20) }
+    }
+}
+
+/// The server could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The descriptors in the program are not usable.
+    #[error("reflection cannot be set up")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The listener is not usable.
+    #[error("the listening socket is not usable")]
+    Listener(#[from] std::io::Error),
+}
+
+/// Serves until `shutdown` is cancelled and the drain is over.
+///
+/// # Errors
+/// The server could not be set up. Once it serves it does not fail.
+///
+/// # Cancel safety
+/// Dropping the future closes the listener and all connections at once, without a drain.
+pub async fn serve(
+    spec: ServerSpec,
+    listener: TcpListener,
+    routes: Routes,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr()?;
+    let mut health = Health::new(spec.services).await;
+    let routes = routes.add_service(health.service()).add_service(reflection_v1()?).add_service(reflection_v1alpha()?);
+
+    let rules = Arc::new(Rules::new(spec.rules));
+    let stack = ServiceBuilder::new()
+        .layer(observe::layer(Observer::new(Side::Server, Some(spec.service.to_owned()), Vec::new()), rules))
+        .layer(deadlines::layer())
+        .layer(access::layer(spec.verifier))
+        .layer(room::layer(spec.limits.calls))
+        .layer(answers::layer())
+        .service(routes);
+    let mut connections = Connections::new(stack, spec.limits);
+
+    tracing::info!(service = spec.service, %address, "listening");
+    tokio::select! {
+        // Dropping either arm loses nothing: accepted connections are tasks of their own.
+        never = connections.accept(&listener) => match never {},
+        never = health.clone().follow(spec.ready) => match never {},
+        () = shutdown.cancelled() => {}
+    }
+
+    health.not_serving().await;
+    if !spec.drain.lame_duck.is_zero() {
+        tracing::info!(
+            service = spec.service,
+            lame_duck_ms = spec.drain.lame_duck.as_millis(),
+            "no longer ready, still serving"
+        );
+        // Only time ends this; the connection accepted last is already a task.
+        let _ = tokio::time::timeout(spec.drain.lame_duck, connections.accept(&listener)).await;
+    }
+    drop(listener);
+    health.clear().await;
+    let cut = connections.drain(spec.drain.limit).await;
+    tracing::info!(service = spec.service, cut, "stopped");
+    Ok(())
+}
+
+type ReflectionError = tonic_reflection::server::Error;
+
+fn reflection_v1() -> Result<
+    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
+    ReflectionError,
+> {
+    reflection().build_v1()
+}
+
+fn reflection_v1alpha() -> Result<
+    tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection>,
+    ReflectionError,
+> {
+    reflection().build_v1alpha()
+}
+
+/// The descriptors stay encoded: decoding them would lose the contract's own options.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,110 @@
+//! Gives each call its deadline, and ends it there.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response};
+use proto::contract::DeadlineBudget;
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use super::rules::Target;
+use crate::deadline::{self, Deadline, DeadlineBody, GRPC_TIMEOUT, parse_timeout};
+use crate::fault::Fault;
+
+/// Our answer should be there before the caller's own timer: this much earlier, but at most a quarter of the time.
+const ANSWER_MARGIN: Duration = Duration::from_millis(5);
+
+pub(super) fn layer() -> DeadlinesLayer {
+    DeadlinesLayer
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct DeadlinesLayer;
+
+impl<S> Layer<S> for DeadlinesLayer {
+    type Service = Deadlines<S>;
+
+    fn layer(&self, inner: S) -> Deadlines<S> {
+        Deadlines { inner }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Deadlines<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Deadlines<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let asked = asked(request.headers_mut());
+        let budget = match Target::of(&request) {
+            Target::Method(rule) => match within(asked, rule.deadline) {
+                Ok(budget) => Some(budget),
+                Err(fault) => return Box::pin(std::future::ready(Ok(Status::from(fault).into_http()))),
+            },
+            // Health may be watched for ever.
+            Target::Open | Target::Unknown => asked.map(less_margin),
+        };
+        let Some(budget) = budget else { return Box::pin(self.inner.call(request)) };
+
+        let deadline = Deadline::after(budget);
+        request.extensions_mut().insert(deadline);
+        let answer = deadline::scope(deadline, self.inner.call(request));
+        Box::pin(async move {
+            match tokio::time::timeout_at(deadline.at(), answer).await {
+                Ok(Ok(response)) => Ok(response.map(|body| Body::new(DeadlineBody::new(body, deadline)))),
+                Ok(Err(never)) => match never {},
+                // The handler was dropped with the timeout.
+                Err(_) => Ok(Status::from(expired()).into_http()),
+            }
+        })
+    }
+}
+
+fn expired() -> Fault {
+    Fault::deadline_exceeded("the work was not done before the deadline")
+}
+
+/// What the caller asks for. The header goes: it must not be copied onwards. A malformed one counts as absent.
+fn asked(headers: &mut HeaderMap) -> Option<Duration> {
+    let value = headers.remove(GRPC_TIMEOUT)?;
+    let parsed = parse_timeout(value.as_bytes());
+    if parsed.is_none() {
+        tracing::debug!("malformed grpc-timeout, the method's default applies");
+    }
+    parsed
+}
+
+/// The time for the handler.
+fn within(asked: Option<Duration>, rule: DeadlineBudget) -> Result<Duration, Fault> {
+    let max = Duration::from_millis(rule.max_ms.into());
+    let min = Duration::from_millis(rule.min_ms.into());
+    let Some(asked) = asked else { return Ok(Duration::from_millis(rule.default_ms.into()).min(max)) };
+    if asked < min || asked.is_zero() {
+        return Err(
+            Fault::deadline_exceeded("the time left is too short to begin").with("minimum_ms", rule.min_ms.to_string())
+        );
+    }
+    Ok(less_margin(asked).min(max))
+}
+
+fn less_margin(asked: Duration) -> Duration {
+    asked - ANSWER_MARGIN.min(asked / 4)
+}

@@ -1,0 +1,131 @@
+//! Opening connections: pragmas, search path, the one-process lock of an SQLite file, migrations.
+
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use diesel::connection::SimpleConnection;
+use diesel::migration::MigrationSource;
+use diesel::pg::PgConnection;
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection, ConnectionError, QueryResult};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::{Conn, DatabaseUrl, Migrations, OpenError};
+
+/// The tables of this crate: outbox, inbox, requests. Their versions start with `mesh`, so they never clash with a service's.
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// FULL: a commit survives a power cut. Group commit makes that affordable.
+const SQLITE_PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+    PRAGMA cache_size = -65536; PRAGMA mmap_size = 268435456;";
+
+/// Knows how to open one more connection of a kind.
+#[derive(Clone)]
+pub(super) enum Opener {
+    SqliteWriter(PathBuf),
+    SqliteReader(PathBuf),
+    Postgres { url: String, service: &'static str },
+}
+
+impl Opener {
+    pub(super) fn open(&self) -> Result<Conn, ConnectionError> {
+        match self {
+            Self::SqliteWriter(path) => open_sqlite(path, SQLITE_PRAGMAS),
+            Self::SqliteReader(path) => open_sqlite(path, &format!("{SQLITE_PRAGMAS} PRAGMA query_only = ON;")),
+            Self::Postgres { url, service } => open_postgres(url, service),
+        }
+    }
+}
+
+impl fmt::Display for Opener {
+    /// Names the database without its credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SqliteWriter(path) => write!(f, "sqlite:{} (writer)", path.display()),
+            Self::SqliteReader(path) => write!(f, "sqlite:{} (reader)", path.display()),
+            Self::Postgres { service, .. } => write!(f, "postgres, schema {service}"),
+        }
+    }
+}
+
+fn open_sqlite(path: &Path, pragmas: &str) -> Result<Conn, ConnectionError> {
+    let text = path.to_str().ok_or_else(|| ConnectionError::BadConnection("the path is not UTF-8".to_owned()))?;
+    let mut conn = SqliteConnection::establish(text)?;
+    conn.batch_execute(pragmas).map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(Conn::Sqlite(conn))
+}
+
+/// The time limits are nets for statements without a deadline of their own and for sessions whose process hangs.
+fn open_postgres(url: &str, service: &str) -> Result<Conn, ConnectionError> {
+    let mut conn = PgConnection::establish(&with_connect_timeout(url))?;
+    conn.batch_execute(&format!(
+        "SET search_path TO \"{service}\"; SET application_name TO 'holdfast-{service}'; SET synchronous_commit TO on; \
+         SET statement_timeout TO '30s'; SET lock_timeout TO '10s'; SET idle_in_transaction_session_timeout TO '60s'"
+    ))
+    .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(Conn::Postgres(conn))
+}
+
+/// libpq waits for ever by default, and a connection thread must not.
+fn with_connect_timeout(url: &str) -> String {
+    if url.contains("connect_timeout=") {
+        return url.to_owned();
+    }
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}connect_timeout=3")
+}
+
+/// Held as long as the store is open.
+pub(super) struct FileLock(#[expect(dead_code, reason = "closing the file releases the lock")] File);
+
+/// Takes the lock beside an SQLite file: two writing processes would be correct but slow, and two relays would break the order of events.
+pub(super) fn lock(path: &Path) -> Result<FileLock, OpenError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let fault = |source| OpenError::File { path: name.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&name).map_err(fault)?;
+    match file.try_lock() {
+        Ok(()) => Ok(FileLock(file)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(OpenError::File { path: name, source }),
+    }
+}
+
+/// Brings the database to this program's tables. Several processes may start at once on an empty PostgreSQL database; they take turns.
+pub(super) fn migrate(url: &DatabaseUrl, service: &'static str, migrations: Migrations) -> Result<(), OpenError> {
+    match url {
+        DatabaseUrl::Sqlite(path) => {
+            let Conn::Sqlite(mut conn) = open_sqlite(path, SQLITE_PRAGMAS)? else { unreachable!("opened as SQLite") };
+            run(&mut conn, SQLITE)?;
+            run(&mut conn, migrations.sqlite)
+        }
+        DatabaseUrl::Postgres(url) => {
+            let Conn::Postgres(mut conn) = open_postgres(url, service)? else { unreachable!("opened as PostgreSQL") };
+            prepare_schema(&mut conn, service).map_err(|source| OpenError::Migrate(Box::new(source)))?;
+            // The session, and with it the lock, ends when this function returns.
+            run(&mut conn, POSTGRES)?;
+            run(&mut conn, migrations.postgres)
+        }
+    }
+}
+
+fn prepare_schema(conn: &mut PgConnection, service: &str) -> QueryResult<()> {
+    conn.batch_execute(
+        "SET statement_timeout TO '5min'; SET lock_timeout TO '5min'; SELECT pg_advisory_lock(hashtext('holdfast migrations'))",
+    )?;
+    conn.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS \"{service}\""))
+}
+
+fn run<C, S>(conn: &mut C, source: S) -> Result<(), OpenError>
+where
+    C: MigrationHarness<C::Backend> + Connection + 'static,
+    S: MigrationSource<C::Backend>,
+{
+    conn.run_pending_migrations(source).map(|_| ()).map_err(OpenError::Migrate)
+}

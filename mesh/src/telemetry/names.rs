@@ -1,0 +1,53 @@
+//! Names from the OpenTelemetry semantic conventions, in one place because some of them still move.
+//!
+//! State of 1.44.0. RPC is a release candidate: `rpc.response.status_code` becomes `rpc.status_code` in the next version. Messaging is in
+//! development. Database is stable.
+
+/// `rpc.system.name`; its value here is [`GRPC`].
+pub const RPC_SYSTEM_NAME: &str = "rpc.system.name";
+/// The value of [`RPC_SYSTEM_NAME`].
+pub const GRPC: &str = "grpc";
+/// The full method, `package.Service/Method`, or [`OTHER_METHOD`].
+pub const RPC_METHOD: &str = "rpc.method";
+/// For a method that this server does not know: its name would be the caller's choice.
+pub const OTHER_METHOD: &str = "_OTHER";
+/// The name of the status code, e.g. `NOT_FOUND`.
+pub const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
+/// Set when the call failed: the name of the status code.
+pub const ERROR_TYPE: &str = "error.type";
+/// The host of the configured target.
+pub const SERVER_ADDRESS: &str = "server.address";
+/// The port of the configured target.
+pub const SERVER_PORT: &str = "server.port";
+/// Histogram, seconds.
+pub const RPC_SERVER_CALL_DURATION: &str = "rpc.server.call.duration";
+/// Histogram, seconds.
+pub const RPC_CLIENT_CALL_DURATION: &str = "rpc.client.call.duration";
+/// The service that a span or log record of a shared process belongs to.
+pub const SERVICE: &str = "holdfast.service";
+
+/// `messaging.system`; its value here is [`NATS`].
+pub const MESSAGING_SYSTEM: &str = "messaging.system";
+/// The value of [`MESSAGING_SYSTEM`].
+pub const NATS: &str = "nats";
+/// `send`, `receive`, `process` or `settle`.
+pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+/// `publish`, `fetch`, `process`, `ack`, `nak` or `term`.
+pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+/// The subject without its id token.
+pub const MESSAGING_DESTINATION_TEMPLATE: &str = "messaging.destination.template";
+/// The durable consumer.
+pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
+/// The event's id.
+pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+/// How many messages the operation is about.
+pub const MESSAGING_BATCH_MESSAGE_COUNT: &str = "messaging.batch.message_count";
+/// Histogram, seconds.
+pub const MESSAGING_PROCESS_DURATION: &str = "messaging.process.duration";
+
+/// `sqlite` or `postgresql`.
+pub const DB_SYSTEM_NAME: &str = "db.system.name";
+/// What a transaction is for, low cardinality.
+pub const DB_OPERATION_NAME: &str = "db.operation.name";
+/// Histogram, seconds.
+pub const DB_CLIENT_OPERATION_DURATION: &str = "db.client.operation.duration";

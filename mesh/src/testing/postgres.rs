@@ -1,0 +1,168 @@
+//! A PostgreSQL server of the test process's own, started once, with a database for each test.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use diesel::Connection;
+use diesel::connection::SimpleConnection;
+use diesel::pg::PgConnection;
+use rustix::process::geteuid;
+
+use super::free_port;
+use crate::nats_server::Child;
+use crate::store::DatabaseUrl;
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Debian's and most other systems' user without rights, for when the tests run as root: PostgreSQL refuses to.
+const NOBODY: u32 = 65_534;
+const MISSING: &str =
+    "PostgreSQL is not installed: run `apt-get install postgresql`, or set POSTGRES_BIN to the folder of its programs";
+
+/// A database of the test's own.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Where it is.
+    pub url: DatabaseUrl,
+}
+
+struct Cluster {
+    port: u16,
+    /// Ends with this process.
+    _server: Child,
+}
+
+/// A new, empty database. The first call of a process starts its server, in about a second.
+///
+/// # Panics
+/// When PostgreSQL is not installed or does not start.
+#[must_use]
+pub fn postgres() -> Postgres {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let cluster = CLUSTER.get_or_init(Cluster::start);
+    let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    cluster
+        .connect("postgres")
+        .expect("the server answers")
+        .batch_execute(&format!("CREATE DATABASE {name}"))
+        .expect("room for a database");
+    Postgres { url: DatabaseUrl::Postgres(cluster.url(&name)) }
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let bin = programs().expect(MISSING);
+        let data = data_dir();
+        // Tests need no durability of this server, and there are many of them.
+        run_as_nobody(Command::new(bin.join("initdb")).arg("-D").arg(&data).args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+            "--locale=C",
+        ]));
+        let port = free_port();
+        let mut command = Command::new(bin.join("postgres"));
+        command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=300",
+            "shared_buffers=64MB",
+            "fsync=off",
+        ] {
+            command.args(["-c", setting]);
+        }
+        let log = fs::File::create(data.join("server.log")).expect("the data folder can be written");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        drop_rights(&mut command);
+        let cluster = Self { port, _server: Child::spawn(command).expect("postgres starts") };
+        let started = Instant::now();
+        while cluster.connect("postgres").is_err() {
+            assert!(
+                started.elapsed() < START_TIMEOUT,
+                "PostgreSQL does not answer; see {}",
+                data.join("server.log").display()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        cluster
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    fn connect(&self, database: &str) -> Result<PgConnection, diesel::ConnectionError> {
+        PgConnection::establish(&self.url(database))
+    }
+}
+
+impl Postgres {
+    /// Ends every connection to the database, as a restart of the server would.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub fn cut_connections(&self) {
+        let DatabaseUrl::Postgres(url) = &self.url else { unreachable!("made as PostgreSQL") };
+        let mut conn = PgConnection::establish(url).expect("the server answers");
+        conn.batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+            .expect("allowed to");
+    }
+}
+
+/// `POSTGRES_BIN`, else the newest of Debian's versioned folders.
+fn programs() -> Option<PathBuf> {
+    if let Some(bin) = std::env::var_os("POSTGRES_BIN").map(PathBuf::from) {
+        return bin.join("initdb").is_file().then_some(bin);
+    }
+    let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let folders = fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    folders
+        .filter(|path| path.join("bin/initdb").is_file())
+        .max_by_key(|path| version(path))
+        .map(|path| path.join("bin"))
+}
+
+/// Named after this process, so that a later one can remove it: a static is never dropped.
+fn data_dir() -> PathBuf {
+    const PREFIX: &str = "holdfast-postgres-";
+    let temp = std::env::temp_dir();
+    for entry in fs::read_dir(&temp).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let dir = temp.join(format!("{PREFIX}{}", process::id()));
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir(&dir).expect("a temporary folder");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("our own folder");
+    if geteuid().is_root() {
+        chown(&dir, Some(NOBODY), Some(NOBODY)).expect("allowed to, as root");
+    }
+    dir
+}
+
+fn drop_rights(command: &mut Command) {
+    command.current_dir(std::env::temp_dir());
+    if geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+}
+
+fn run_as_nobody(command: &mut Command) {
+    drop_rights(command);
+    let output = command.stdin(Stdio::null()).output().expect("the program can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

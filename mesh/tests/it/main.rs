@@ -1,0 +1,18 @@
+//! One binary for all integration tests: real sockets, real files, a real broker.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
+mod access;
+mod answers;
+mod consumer;
+mod deadline;
+mod drain;
+mod events;
+mod harness;
+mod identity;
+mod nats_server;
+mod relay;
+mod requests;
+mod store;
+mod things;
+mod trace;

@@ -1,0 +1,4 @@
+CREATE TABLE things (
+    name TEXT NOT NULL PRIMARY KEY,
+    number BIGINT NOT NULL CHECK (number >= 0)
+);

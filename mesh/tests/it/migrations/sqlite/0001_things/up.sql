@@ -1,0 +1,4 @@
+CREATE TABLE things (
+    name TEXT NOT NULL PRIMARY KEY,
+    number INTEGER NOT NULL CHECK (number >= 0)
+) STRICT, WITHOUT ROWID;
