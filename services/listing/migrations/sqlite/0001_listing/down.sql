@@ -1,0 +1,4 @@
+DROP TABLE reviews;
+DROP TABLE holds;
+DROP TABLE nights;
+DROP TABLE listings;

@@ -1,0 +1,145 @@
+//! Placing, committing and releasing holds.
+
+use std::collections::HashMap;
+
+use mesh::outbox;
+use mesh::store::{Conn, Id, Micros, StoreError};
+
+use super::{ATTEMPTS, App};
+use crate::NAME;
+use crate::announce::{self, Origin};
+use crate::domain::{Error, Hold, HoldRequest, HoldState, Offer};
+use crate::store::holds::Found;
+use crate::store::{holds, listings, nights};
+
+impl App {
+    /// Takes the units on every night of the stay, or none. A repeat answers the first hold, whatever has happened to the listing since.
+    ///
+    /// # Errors
+    /// [`Error::HoldReleased`], [`Error::ListingNotFound`] and those of [`Offer::grant`].
+    ///
+    /// # Cancel safety
+    /// A dropped call has placed the hold or not; the repeat tells.
+    pub async fn place_hold(&self, request: HoldRequest) -> Result<Hold, Error> {
+        for _ in 0..ATTEMPTS {
+            let now = Micros::now();
+            let offer = match self.look(&request).await? {
+                Look::Answered(hold) => return Ok(hold),
+                Look::Offer(offer) => offer,
+            };
+            let hold = offer.grant(request.clone(), now)?;
+            match self.store.write(place(offer, hold, Origin::call(now))).await {
+                Err(Refusal::Stale) => {}
+                Err(Refusal::Error(error)) => return Err(error),
+                Ok(hold) => return Ok(hold),
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// Reads without a lock: most of those who come too late are answered here. The hold is read last: were it read first, the nights could
+    /// already be full of this reservation's own units, stored by a twin of this call.
+    async fn look(&self, request: &HoldRequest) -> Result<Look, Error> {
+        let (reservation, listing, stay) = (request.reservation, request.listing, request.stay);
+        self.store
+            .read(move |conn| {
+                let nights = nights::find(conn, listing, &stay)?;
+                let found = listings::find(conn, listing)?;
+                match (holds::find(conn, reservation)?, found) {
+                    (Some(stored), _) => answer(reservation, stored).map(Look::Answered),
+                    (None, Some(listing)) => Ok(Look::Offer(Offer { listing, nights })),
+                    (None, None) => Err(Error::ListingNotFound(listing)),
+                }
+            })
+            .await
+    }
+
+    /// Gives a reservation's places back, once; answers the hold, `None` if there never was one. From then on none can be placed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    ///
+    /// # Cancel safety
+    /// A dropped call has released the hold or not; repeating it is harmless.
+    pub async fn release_hold(&self, reservation: Id) -> Result<Option<Hold>, Error> {
+        let origin = Origin::call(Micros::now());
+        self.store
+            .write(move |conn| {
+                let origins = HashMap::from([(reservation, origin.clone())]);
+                if let Some(released) = release(conn, &origins, origin.at)?.pop() {
+                    return Ok(Some(released));
+                }
+                Ok(match holds::find(conn, reservation)? {
+                    Some(Found::Hold(hold)) => Some(hold),
+                    Some(Found::Tombstone) | None => None,
+                })
+            })
+            .await
+    }
+}
+
+enum Look {
+    Answered(Hold),
+    Offer(Offer),
+}
+
+fn answer(reservation: Id, stored: Found) -> Result<Hold, Error> {
+    match stored {
+        Found::Hold(hold) if hold.state != HoldState::Released => Ok(hold),
+        Found::Hold(_) | Found::Tombstone => Err(Error::HoldReleased(reservation)),
+    }
+}
+
+/// Why a hold was not stored.
+enum Refusal {
+    /// The listing has changed since the offer was read.
+    Stale,
+    Error(Error),
+}
+
+impl<E: Into<Error>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// The write of a hold: its row first, which settles who of two twins is the first, then the listing, then the nights in date order.
+fn place(offer: Offer, hold: Hold, origin: Origin) -> impl FnOnce(&mut Conn) -> Result<Hold, Refusal> + Send + 'static {
+    let event = announce::hold(&origin, &hold);
+    move |conn| {
+        if !holds::insert(conn, &hold)? {
+            let stored = holds::find(conn, hold.reservation)?.ok_or(diesel::result::Error::NotFound)?;
+            return Ok(answer(hold.reservation, stored)?);
+        }
+        if !listings::share(conn, offer.listing.id, offer.listing.version)? {
+            return Err(Refusal::Stale);
+        }
+        nights::hold(conn, &hold, offer.listing.default_capacity).map_err(|error| {
+            if nights::is_refused(&error) { Refusal::Error(Error::NoAvailability(hold.listing)) } else { error.into() }
+        })?;
+        outbox::push(conn, NAME, &event)?;
+        Ok(hold)
+    }
+}
+
+/// Commits the holds of reservations, each for its own reason; those that are not held stay as they are.
+pub(crate) fn commit(conn: &mut Conn, origins: &HashMap<Id, Origin>, at: Micros) -> Result<(), StoreError> {
+    let reservations: Vec<Id> = origins.keys().copied().collect();
+    let committed = holds::commit(conn, &reservations, at)?;
+    tell(conn, origins, &committed)
+}
+
+/// Releases the holds of reservations, each for its own reason; answers those that were live.
+pub(crate) fn release(conn: &mut Conn, origins: &HashMap<Id, Origin>, at: Micros) -> Result<Vec<Hold>, StoreError> {
+    let mut reservations: Vec<Id> = origins.keys().copied().collect();
+    reservations.sort_unstable();
+    let released = holds::release(conn, &reservations, at)?;
+    tell(conn, origins, &released)?;
+    Ok(released)
+}
+
+fn tell(conn: &mut Conn, origins: &HashMap<Id, Origin>, changed: &[Hold]) -> Result<(), StoreError> {
+    let events: Vec<_> =
+        changed.iter().filter_map(|hold| Some(announce::hold(origins.get(&hold.reservation)?, hold))).collect();
+    if events.is_empty() { Ok(()) } else { Ok(outbox::push_all(conn, NAME, &events)?) }
+}

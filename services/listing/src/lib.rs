@@ -1,0 +1,46 @@
+//! Listings: what is offered, for how much, how many units are free on which night, who holds them, and what guests say.
+//!
+//! The heart is [`app::App::place_hold`]: it takes units on every night of a stay or on none, and no sequence of calls can take more than is
+//! offered, because the table of nights refuses it. A hold has no clock: it is ended by its reservation only, through
+//! [`app::App::release_hold`] or through the events of reservation. Prices and policies are copied into the hold when it is placed; what a
+//! host changes later is for the reservations after it.
+//!
+//! It deliberately knows nothing of payments, and calls no other service.
+
+pub mod app;
+pub mod audit;
+pub mod config;
+pub mod domain;
+pub mod events;
+
+mod announce;
+mod rpc;
+mod schema;
+mod store;
+mod wire;
+
+use mesh::node::{Node, NodeArgs, NodeError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+pub use store::migrations;
+
+/// The service's name: of its database, its stream and its identity.
+pub const NAME: &str = "listing";
+
+/// Serves until `shutdown`, then finishes the calls in progress.
+///
+/// # Errors
+/// When the database, the keys or the addresses are not usable.
+pub async fn serve(
+    node: &NodeArgs,
+    _config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    let node = Node::start(NAME, node, migrations(), shutdown).await?;
+    node.consume(events::subscription(), events::handle);
+    let routes = rpc::routes(app::App::new(node.store().clone()));
+    node.serve(listener, routes, rpc::SERVICES).await
+}

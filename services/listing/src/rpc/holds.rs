@@ -1,0 +1,48 @@
+//! `HoldService`.
+
+use mesh::fault::Fault;
+use proto::listing::v1::hold_service_server::HoldService;
+use proto::listing::v1::{PlaceHoldRequest, PlaceHoldResponse, ReleaseHoldRequest, ReleaseHoldResponse};
+use tonic::{Request, Response, Status};
+
+use super::{Rpc, parse};
+use crate::domain::{HoldRequest, STAY_NIGHTS_MAX};
+use crate::wire;
+
+#[tonic::async_trait]
+impl HoldService for Rpc {
+    async fn place_hold(&self, call: Request<PlaceHoldRequest>) -> Result<Response<PlaceHoldResponse>, Status> {
+        Ok(Response::new(self.place(call.into_inner()).await?))
+    }
+
+    async fn release_hold(&self, call: Request<ReleaseHoldRequest>) -> Result<Response<ReleaseHoldResponse>, Status> {
+        Ok(Response::new(self.release(&call.into_inner()).await?))
+    }
+}
+
+impl Rpc {
+    async fn place(&self, message: PlaceHoldRequest) -> Result<PlaceHoldResponse, Fault> {
+        let request = HoldRequest {
+            reservation: parse::reservation_id("reservation", &message.reservation)?,
+            listing: parse::listing_id("listing", &message.listing)?,
+            customer: parse::customer(&message.customer)?,
+            stay: parse::stay("stay", message.stay.as_ref(), STAY_NIGHTS_MAX)?,
+            units: message.units,
+            expected_total: parse::expected_total(message.expected_total.as_ref())?,
+        };
+        let hold = self.app.place_hold(request).await?;
+        Ok(PlaceHoldResponse {
+            hold: Some(wire::hold(&hold)),
+            total: Some(wire::money(hold.total)),
+            policy: Some(wire::policy(hold.policy)),
+            host: mesh::value::format_user(&hold.host),
+            listing_display_name: hold.display_name,
+        })
+    }
+
+    async fn release(&self, message: &ReleaseHoldRequest) -> Result<ReleaseHoldResponse, Fault> {
+        let reservation = parse::reservation_id("reservation", &message.reservation)?;
+        let hold = self.app.release_hold(reservation).await?;
+        Ok(ReleaseHoldResponse { hold: hold.as_ref().map(wire::hold) })
+    }
+}

@@ -1,0 +1,129 @@
+//! `ListingService`.
+
+use mesh::fault::Fault;
+use mesh::value::{Page, PageSize, update_paths};
+use proto::listing::v1::listing_service_server::ListingService;
+use proto::listing::v1::{
+    CreateListingRequest, CreateListingResponse, DeleteListingRequest, DeleteListingResponse, GetListingRequest,
+    GetListingResponse, ListListingsRequest, ListListingsResponse, QueryAvailabilityRequest, QueryAvailabilityResponse,
+    SetCapacityRequest, SetCapacityResponse, UpdateListingRequest, UpdateListingResponse,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Rpc, caller, parse, request};
+use crate::app::Change;
+use crate::domain::{AVAILABILITY_NIGHTS_MAX, Field};
+use crate::wire;
+
+#[tonic::async_trait]
+impl ListingService for Rpc {
+    async fn create_listing(
+        &self,
+        call: Request<CreateListingRequest>,
+    ) -> Result<Response<CreateListingResponse>, Status> {
+        Ok(Response::new(self.create(call).await?))
+    }
+
+    async fn get_listing(&self, call: Request<GetListingRequest>) -> Result<Response<GetListingResponse>, Status> {
+        Ok(Response::new(self.get(call).await?))
+    }
+
+    async fn list_listings(
+        &self,
+        call: Request<ListListingsRequest>,
+    ) -> Result<Response<ListListingsResponse>, Status> {
+        Ok(Response::new(self.list(call).await?))
+    }
+
+    async fn update_listing(
+        &self,
+        call: Request<UpdateListingRequest>,
+    ) -> Result<Response<UpdateListingResponse>, Status> {
+        Ok(Response::new(self.update(call).await?))
+    }
+
+    async fn delete_listing(
+        &self,
+        call: Request<DeleteListingRequest>,
+    ) -> Result<Response<DeleteListingResponse>, Status> {
+        Ok(Response::new(self.delete(call).await?))
+    }
+
+    async fn set_capacity(&self, call: Request<SetCapacityRequest>) -> Result<Response<SetCapacityResponse>, Status> {
+        Ok(Response::new(self.set_nights(call).await?))
+    }
+
+    async fn query_availability(
+        &self,
+        call: Request<QueryAvailabilityRequest>,
+    ) -> Result<Response<QueryAvailabilityResponse>, Status> {
+        Ok(Response::new(self.query_nights(call).await?))
+    }
+}
+
+impl Rpc {
+    async fn create(&self, call: Request<CreateListingRequest>) -> Result<CreateListingResponse, Fault> {
+        let host = caller(&call)?;
+        let mut message = call.into_inner();
+        let request_id = std::mem::take(&mut message.request_id);
+        let request = request(&host, "CreateListing", &request_id, &message);
+        let draft = parse::draft(&message.listing.unwrap_or_default());
+        let listing = self.app.create_listing(&host, draft, request).await?;
+        Ok(CreateListingResponse { listing: Some(wire::listing(&listing)) })
+    }
+
+    async fn get(&self, call: Request<GetListingRequest>) -> Result<GetListingResponse, Fault> {
+        let id = parse::listing_id("name", &call.get_ref().name)?;
+        let listing = self.app.get_listing(id).await?;
+        Ok(GetListingResponse { listing: Some(wire::listing(&listing)) })
+    }
+
+    async fn list(&self, call: Request<ListListingsRequest>) -> Result<ListListingsResponse, Fault> {
+        let message = call.into_inner();
+        let page = Page::parse(PageSize::STANDARD, message.page_size, &message.page_token, &["listings"])?;
+        let mut listings = self.app.list_listings(page).await?;
+        let next_page_token = page.cut(&mut listings, |listing| listing.id);
+        Ok(ListListingsResponse { listings: listings.iter().map(wire::listing).collect(), next_page_token })
+    }
+
+    async fn update(&self, call: Request<UpdateListingRequest>) -> Result<UpdateListingResponse, Fault> {
+        let host = caller(&call)?;
+        let message = call.into_inner();
+        let listing = message.listing.unwrap_or_default();
+        let names = Field::ALL.map(Field::name);
+        let paths = update_paths(message.update_mask.as_ref(), &names)?;
+        let change = Change {
+            listing: parse::listing_id("listing.name", &listing.name)?,
+            draft: parse::draft(&listing),
+            fields: Field::ALL.into_iter().filter(|field| paths.contains(&field.name())).collect(),
+            etag: listing.etag,
+        };
+        let listing = self.app.update_listing(&host, change).await?;
+        Ok(UpdateListingResponse { listing: Some(wire::listing(&listing)) })
+    }
+
+    async fn delete(&self, call: Request<DeleteListingRequest>) -> Result<DeleteListingResponse, Fault> {
+        let host = caller(&call)?;
+        let message = call.into_inner();
+        let id = parse::listing_id("name", &message.name)?;
+        let listing = self.app.delete_listing(&host, id, &message.etag).await?;
+        Ok(DeleteListingResponse { listing: Some(wire::listing(&listing)) })
+    }
+
+    async fn set_nights(&self, call: Request<SetCapacityRequest>) -> Result<SetCapacityResponse, Fault> {
+        let host = caller(&call)?;
+        let message = call.into_inner();
+        let id = parse::listing_id("name", &message.name)?;
+        let range = parse::stay("nights", message.nights.as_ref(), AVAILABILITY_NIGHTS_MAX)?;
+        let nights = self.app.set_capacity(&host, id, range, message.capacity).await?;
+        Ok(SetCapacityResponse { nights: nights.iter().map(wire::night).collect() })
+    }
+
+    async fn query_nights(&self, call: Request<QueryAvailabilityRequest>) -> Result<QueryAvailabilityResponse, Fault> {
+        let message = call.into_inner();
+        let id = parse::listing_id("name", &message.name)?;
+        let range = parse::stay("nights", message.nights.as_ref(), AVAILABILITY_NIGHTS_MAX)?;
+        let (_, nights) = self.app.query_availability(id, range).await?;
+        Ok(QueryAvailabilityResponse { nights: nights.iter().map(wire::night).collect() })
+    }
+}

@@ -1,0 +1,142 @@
+//! Nights: how many units are offered and how many are held.
+//!
+//! The table's CHECK refuses more held than offered. All statements take rows in date order, so that transactions wait for each other in turn
+//! and never in a circle.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel::upsert::excluded;
+use mesh::store::{Conn, Exec, Fetch, Id};
+use mesh::value::Day;
+
+use crate::domain::{Hold, Night, Stay};
+use crate::schema::nights;
+
+#[derive(Insertable, Queryable)]
+#[diesel(table_name = nights, treat_none_as_default_value = false)]
+struct Row {
+    listing_id: Id,
+    night: i32,
+    held: i32,
+    capacity: i32,
+    pinned: bool,
+}
+
+/// Whether the database refused a change of nights by their CHECK.
+pub(crate) fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(DatabaseErrorKind::CheckViolation, _))
+}
+
+/// The nights of a range that have a row, in date order.
+pub(crate) fn find(conn: &mut Conn, listing: Id, range: &Stay) -> QueryResult<Vec<Night>> {
+    let rows: Vec<(i32, i32, i32, bool)> = nights::table
+        .filter(nights::listing_id.eq(listing))
+        .filter(nights::night.ge(range.check_in().number()))
+        .filter(nights::night.lt(range.check_out().number()))
+        .order(nights::night)
+        .select((nights::night, nights::held, nights::capacity, nights::pinned))
+        .all(conn)?;
+    let night = |(date, held, capacity, pinned)| Night { date: Day::from_number(date), held, capacity, pinned };
+    Ok(rows.into_iter().map(night).collect())
+}
+
+/// Takes the units of a hold on each of its nights. An error that [`is_refused`] means that a night has no room; undo the transaction then.
+pub(crate) fn hold(conn: &mut Conn, hold: &Hold, default_capacity: i32) -> QueryResult<()> {
+    if hold.units > default_capacity {
+        return hold_wide(conn, hold);
+    }
+    let row = |night: Day| Row {
+        listing_id: hold.listing,
+        night: night.number(),
+        held: hold.units,
+        capacity: default_capacity,
+        pinned: false,
+    };
+    match conn {
+        // No round trips to save, and one row's statement is prepared once for all.
+        Conn::Sqlite(_) => hold.stay.nights().try_for_each(|night| {
+            diesel::insert_into(nights::table)
+                .values(row(night))
+                .on_conflict((nights::listing_id, nights::night))
+                .do_update()
+                .set(nights::held.eq(nights::held + excluded(nights::held)))
+                .exec(conn)
+                .map(|_| ())
+        }),
+        Conn::Postgres(_) => {
+            let rows: Vec<Row> = hold.stay.nights().map(row).collect();
+            diesel::insert_into(nights::table)
+                .values(&rows)
+                .on_conflict((nights::listing_id, nights::night))
+                .do_update()
+                .set(nights::held.eq(nights::held + excluded(nights::held)))
+                .exec(conn)
+                .map(|_| ())
+        }
+    }
+}
+
+/// More units than the default fit only on nights whose capacity the host has set, which therefore have a row. The upsert will not do: a
+/// CHECK also judges the row that is proposed, which would hold more than the default.
+fn hold_wide(conn: &mut Conn, hold: &Hold) -> QueryResult<()> {
+    for night in hold.stay.nights() {
+        let held = diesel::update(nights::table.find((hold.listing, night.number())))
+            .set(nights::held.eq(nights::held + hold.units))
+            .exec(conn)?;
+        if held == 0 {
+            return Err(Error::DatabaseError(
+                DatabaseErrorKind::CheckViolation,
+                Box::new("the night has the default capacity".to_owned()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Gives back the units of released holds.
+pub(crate) fn release(conn: &mut Conn, released: &[Hold]) -> QueryResult<()> {
+    let mut units: BTreeMap<(Id, i32), i32> = BTreeMap::new();
+    for hold in released {
+        for night in hold.stay.nights() {
+            *units.entry((hold.listing, night.number())).or_default() += hold.units;
+        }
+    }
+    units.into_iter().try_for_each(|((listing, night), units)| {
+        diesel::update(nights::table.find((listing, night)))
+            .set(nights::held.eq(nights::held - units))
+            .exec(conn)
+            .map(|_| ())
+    })
+}
+
+/// Sets the capacity of each night of a range, whatever the default says. An error that [`is_refused`] means that more is held on one.
+pub(crate) fn pin(conn: &mut Conn, listing: Id, range: &Stay, capacity: i32) -> QueryResult<()> {
+    let rows: Vec<Row> = range
+        .nights()
+        .map(|night| Row { listing_id: listing, night: night.number(), held: 0, capacity, pinned: true })
+        .collect();
+    diesel::insert_into(nights::table)
+        .values(&rows)
+        .on_conflict((nights::listing_id, nights::night))
+        .do_update()
+        .set((nights::capacity.eq(excluded(nights::capacity)), nights::pinned.eq(excluded(nights::pinned))))
+        .exec(conn)
+        .map(|_| ())
+}
+
+/// Applies a new default capacity to the nights from `today` on that have no capacity of their own. An error that [`is_refused`] means that
+/// more is held on one.
+pub(crate) fn apply_default(conn: &mut Conn, listing: Id, today: Day, capacity: i32) -> QueryResult<()> {
+    let future = nights::table
+        .filter(nights::listing_id.eq(listing))
+        .filter(nights::night.ge(today.number()))
+        .filter(nights::pinned.eq(false));
+    if let Conn::Postgres(c) = conn {
+        // An update takes its rows in no promised order.
+        let in_order = future.select(nights::night).order(nights::night).for_update();
+        let _: Vec<i32> = diesel::RunQueryDsl::load(in_order, c)?;
+    }
+    diesel::update(future).set(nights::capacity.eq(capacity)).exec(conn).map(|_| ())
+}
