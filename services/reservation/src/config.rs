@@ -1,0 +1,19 @@
+//! What can be configured.
+
+use std::net::SocketAddr;
+
+use mesh::client::Address;
+
+/// Reservation's own settings.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Config {
+    /// Where reservation listens
+    #[arg(long, env = "HOLDFAST_RESERVATION_LISTEN", default_value = "127.0.0.1:7402", value_name = "ADDRESS")]
+    pub reservation_listen: SocketAddr,
+    /// Where reservation finds listing
+    #[arg(long, env = "HOLDFAST_LISTING_URL", default_value = "http://127.0.0.1:7401", value_name = "URL")]
+    pub listing_url: Address,
+    /// Where reservation finds payment
+    #[arg(long, env = "HOLDFAST_PAYMENT_URL", default_value = "http://127.0.0.1:7403", value_name = "URL")]
+    pub payment_url: Address,
+}

@@ -1,0 +1,65 @@
+//! The reservation service: reserves a place, has it paid, confirms; or undoes all of it.
+//!
+//! [`domain`] says what a reservation is, `app` what can be done with it, `saga` how a reservation is carried to its end
+//! whatever fails on the way. It calls listing (hold, release) and payment (charge, refund); all else it learns from
+//! events. It knows nothing of messages, vouchers or views.
+
+mod app;
+pub mod audit;
+mod config;
+pub mod domain;
+mod events;
+mod rpc;
+mod saga;
+mod schema;
+mod store;
+
+use std::sync::Arc;
+
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use mesh::{
+    node::{Node, NodeArgs, NodeError},
+    server::Routes,
+    store::{Migrations, StoreError},
+};
+use proto::reservation::v1::reservation_service_server::{self, ReservationServiceServer};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+
+/// The service's name in the mesh.
+pub const NAME: &str = "reservation";
+
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// Serves on `listener` until `shutdown`, then drains.
+///
+/// # Errors
+/// When the service cannot start, or its server fails.
+pub async fn serve(
+    node: &NodeArgs,
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    let migrations = Migrations { sqlite: SQLITE, postgres: POSTGRES };
+    let node = Node::start(NAME, node, migrations, shutdown).await?;
+    if node.is_alone() {
+        // The sagas of a process that died need not wait for their leases.
+        node.store().write(|conn| Ok::<_, StoreError>(store::end_leases(conn)?)).await?;
+    }
+    let driver = saga::Driver::new(
+        node.store().clone(),
+        node.connect("listing", &config.listing_url),
+        node.connect("payment", &config.payment_url),
+    );
+    let driver = Arc::new(driver);
+    node.run(Arc::clone(&driver).recover(node.shutdown()));
+    node.consume(events::on_payment(), events::apply_refunds);
+
+    let rpc = rpc::Rpc(app::App::new(node.store().clone(), driver));
+    let routes = Routes::default().add_service(ReservationServiceServer::new(rpc));
+    node.serve(listener, routes, &[reservation_service_server::SERVICE_NAME]).await
+}
