@@ -12,11 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Frame, SizeHint};
+use opentelemetry::trace::FutureExt as _;
 use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tonic::body::Body;
+use tracing::Instrument as _;
 
 use crate::fault::Fault;
 
@@ -82,14 +84,14 @@ pub async fn detach<F: Future>(budget: Duration, future: F) -> F::Output {
     CURRENT.scope(Some(Deadline::after(budget)), future).await
 }
 
-/// [`tokio::spawn`] that carries the caller's deadline into the new task.
+/// [`tokio::spawn`] that carries the caller's deadline and trace into the new task.
 #[expect(clippy::disallowed_methods, reason = "the one place that may: it carries the deadline")]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    tokio::spawn(CURRENT.scope(current(), future))
+    tokio::spawn(CURRENT.scope(current(), future.with_current_context().in_current_span()))
 }
 
 /// The header that carries the time left.

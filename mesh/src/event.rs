@@ -54,6 +54,12 @@ impl NewEvent {
             payload: event.encode_to_vec(),
         }
     }
+
+    /// The same event, as an effect of another: it names its cause and belongs to its trace.
+    #[must_use]
+    pub fn because_of(self, cause: &Received) -> Self {
+        Self { causation: Some(cause.id), traceparent: cause.traceparent.clone(), ..self }
+    }
 }
 
 /// The subject of an aggregate's event: the contract's subject and, as the last token, the id at the end of the resource name. Characters that

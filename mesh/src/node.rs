@@ -1,8 +1,8 @@
 //! A running service: its database, its broker, its identity, its background work, its server.
 //!
 //! A service starts a [`Node`], hands it consumers and workers, and lets it serve. The node adds what every service needs:
-//! the relay that publishes its outbox, the pruning of what is kept for a time only, readiness, and an order of ending in
-//! which calls finish first and background work after them.
+//! the relay that publishes its outbox, readiness, and an order of ending in which calls finish first and background work
+//! after them.
 
 use std::{future::Future, time::Duration};
 
@@ -19,14 +19,11 @@ use crate::{
     event::Received,
     health::Readiness,
     identity::{IssuerError, ServiceIdentity, Verifier},
-    relay, requests,
+    relay,
     server::{self, Drain, Routes, ServeError, ServerSpec},
-    store::{Conn, DatabaseUrl, Micros, Migrations, OpenError, Store, StoreError},
+    store::{Conn, DatabaseUrl, Migrations, OpenError, Store, StoreError},
 };
 
-/// How often request ids that are too old are forgotten, and how many at a time.
-const PRUNE_PERIOD: Duration = Duration::from_secs(60);
-const PRUNE_STEP: i64 = 500;
 /// Background work ends within this time after the last call, or is cut.
 const WORKERS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -172,7 +169,6 @@ impl Node {
         services: &'static [&'static str],
     ) -> Result<(), NodeError> {
         self.run(relay::run(self.store.clone(), self.bus.clone(), self.name, self.shutdown()));
-        self.run(forget_old_requests(self.store.clone(), self.shutdown()));
 
         let mut spec = ServerSpec::new(self.name, services, self.verifier.clone())
             .drain(self.drain)
@@ -209,21 +205,4 @@ fn store_ready(store: &Store) -> Readiness {
 fn bus_ready(bus: &Bus) -> Readiness {
     let bus = bus.clone();
     Readiness::new("broker", move || std::future::ready(bus.is_connected()))
-}
-
-async fn forget_old_requests(store: Store, shutdown: CancellationToken) {
-    while shutdown.run_until_cancelled(tokio::time::sleep(PRUNE_PERIOD)).await.is_some() {
-        loop {
-            let pruned =
-                store.write(|conn| Ok::<_, StoreError>(requests::prune(conn, Micros::now(), PRUNE_STEP)?)).await;
-            match pruned {
-                Ok(count) if i64::try_from(count).is_ok_and(|count| count == PRUNE_STEP) => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget old request ids");
-                    break;
-                }
-            }
-        }
-    }
 }

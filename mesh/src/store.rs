@@ -30,6 +30,7 @@ pub use self::signal::{CommitSignal, CommitWatch};
 pub use self::sql::{Conn, Exec, Fetch};
 pub use self::types::{Id, InvalidId, InvalidInstant, Micros};
 use self::worker::{Link, Queued};
+use crate::telemetry::Carried;
 
 /// Closures waiting for a connection at most; one more is answered [`StoreError::Busy`].
 const QUEUE: usize = 1024;
@@ -265,7 +266,9 @@ where
     if deadline.is_some_and(crate::deadline::Deadline::has_passed) {
         return Err(StoreError::Deadline.into());
     }
-    let (task, answer) = Task::new(work, deadline);
+    // The closure runs on another thread; the events it makes belong to the caller's trace all the same.
+    let carried = Carried::current();
+    let (task, answer) = Task::new(move |conn: &mut Conn| carried.run(|| work(conn)), deadline);
     queue.ok_or(StoreError::Closed)?.try_send(wrap(Box::new(task))).map_err(|error| match error {
         TrySendError::Full(_) => StoreError::Busy,
         TrySendError::Disconnected(_) => StoreError::Closed,

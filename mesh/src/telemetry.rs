@@ -19,6 +19,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 mod context;
 mod export;
 mod logs;
+pub(crate) mod messaging;
 pub mod names;
 pub(crate) mod rpc;
 mod split;

@@ -13,6 +13,7 @@ use crate::bus::Bus;
 use crate::event::Received;
 use crate::inbox;
 use crate::store::{Conn, Id, Micros, Store, StoreError};
+use crate::telemetry::messaging;
 
 pub(super) struct Worker<H> {
     spec: ConsumerSpec,
@@ -82,6 +83,7 @@ where
             match self.attempt(&events, range.clone()).await {
                 Ok(()) => {
                     pause = FIRST_RETRY;
+                    messaging::processed(self.spec.durable, &events[range.clone()]);
                     acknowledge(&messages[range]).await;
                 }
                 Err(Failure::Store(StoreError::Closed)) => return,

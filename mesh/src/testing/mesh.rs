@@ -153,10 +153,4 @@ impl Running {
         self.shutdown.cancel();
         self.task.await.expect("the service does not panic").expect("the service ends well");
     }
-
-    /// Ends it at once, as a crash would: no drain, no last commit.
-    pub async fn abort(self) {
-        self.task.abort();
-        let _ = self.task.await;
-    }
 }

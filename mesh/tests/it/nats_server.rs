@@ -1,7 +1,12 @@
 //! The private broker: one for each folder, and none left behind.
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use mesh::nats_server::{NatsServer, install};
-use mesh::testing::free_port;
+use mesh::testing::{eventually, free_port};
 
 fn is_alive(id: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
@@ -41,4 +46,34 @@ fn a_port_in_use_is_reported_with_the_servers_words() {
     let port = taken.local_addr().expect("bound").port();
     let error = NatsServer::start(dir.path(), port).expect_err("the port is taken");
     assert!(error.to_string().contains("address already in use"), "{error}");
+}
+
+const DIR: &str = "MESH_TEST_NATS_DIR";
+
+#[test]
+#[ignore = "the victim of the next test, in a process of its own"]
+fn a_process_that_waits_to_be_killed() {
+    let dir = std::env::var(DIR).expect("started by the next test");
+    let server = NatsServer::start(Path::new(&dir), 0).expect("starts");
+    println!("\nid {}", server.id());
+    // Ends with the other end of the pipe, should nobody kill it.
+    let _ = std::io::stdin().lines().next();
+}
+
+#[tokio::test]
+async fn it_ends_with_a_process_that_is_killed() {
+    let dir = prepare();
+    let mut victim = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "nats_server::a_process_that_waits_to_be_killed", "--ignored", "--nocapture"])
+        .env(DIR, dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(victim.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let id = lines.find_map(|line| line.strip_prefix("id ").and_then(|id| id.parse().ok())).expect("tells the id");
+    assert!(is_alive(id));
+    victim.kill().expect("still there");
+    victim.wait().expect("ours");
+    eventually(Duration::from_secs(10), || async { !is_alive(id) }).await;
 }

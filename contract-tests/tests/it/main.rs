@@ -1,0 +1,13 @@
+//! The whole mesh as its users meet it: the `holdfast` binary as processes, a nats-server, databases, and callers.
+//!
+//! Each test has a [`world::World`] of its own: ports, keys, files, broker. Every process is ended by its id when the world
+//! is dropped, also when a test fails.
+
+mod bad_input;
+mod booking;
+mod caller;
+mod foreign;
+mod outages;
+mod traces;
+mod up;
+mod world;

@@ -1,0 +1,226 @@
+//! Processes of the mesh, and what they need.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use mesh::{
+    client::{self, Channel, Credentials},
+    identity::Issuer,
+    testing::{Broker, eventually, free_port},
+};
+use proto::contract::Role;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::caller::Caller;
+
+/// Every service of the mesh.
+pub(crate) const SERVICES: [&str; 6] = ["listing", "reservation", "payment", "mileage", "message", "view"];
+/// Nothing here takes so long on a busy machine unless it is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The `holdfast` binary that was built with these tests.
+pub(crate) fn holdfast() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let path = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>").join("holdfast");
+    assert!(path.exists(), "{} is missing: cargo build -p holdfast", path.display());
+    path
+}
+
+/// A process that is killed when it is dropped.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().expect("the process starts"))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    /// SIGTERM, and its exit status.
+    pub(crate) async fn terminate(mut self) -> std::process::ExitStatus {
+        send(self.id(), Signal::TERM);
+        self.wait().await
+    }
+
+    pub(crate) async fn wait(&mut self) -> std::process::ExitStatus {
+        eventually(PATIENCE, || {
+            let status = self.0.try_wait().expect("a child of ours");
+            async move { status }
+        })
+        .await
+    }
+
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl From<Child> for Process {
+    fn from(child: Child) -> Self {
+        Self(child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+pub(crate) fn send(process: u32, signal: Signal) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id");
+    let _ = kill_process(process, signal);
+}
+
+/// A mesh of processes.
+pub(crate) struct World {
+    pub(crate) broker: Broker,
+    processes: HashMap<&'static str, Process>,
+    ports: HashMap<&'static str, u16>,
+    issuer: Issuer,
+    settings: Vec<(String, String)>,
+    dir: TempDir,
+}
+
+impl World {
+    /// Every service as a process of its own, on SQLite, ready.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more environment for every process.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let issuer = Issuer::create(dir.path().join("keys"), &SERVICES).expect("fresh keys");
+        let mut world = Self {
+            broker: Broker::start().await,
+            processes: HashMap::new(),
+            ports: SERVICES.into_iter().map(|service| (service, free_port())).collect(),
+            issuer,
+            settings: settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            dir,
+        };
+        for service in SERVICES {
+            world.spawn(service);
+        }
+        for service in SERVICES {
+            world.ready(service).await;
+        }
+        world
+    }
+
+    /// The environment of every process: addresses, keys, data, broker.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let mut environment = vec![
+            ("NATS_URL".to_owned(), self.broker.url()),
+            ("HOLDFAST_DATA_DIR".to_owned(), self.data().display().to_string()),
+            ("HOLDFAST_KEYS_DIR".to_owned(), self.keys().display().to_string()),
+        ];
+        for (service, port) in &self.ports {
+            let service = service.to_uppercase();
+            environment.push((format!("HOLDFAST_{service}_LISTEN"), format!("127.0.0.1:{port}")));
+            environment.push((format!("HOLDFAST_{service}_URL"), format!("http://127.0.0.1:{port}")));
+        }
+        environment.extend(self.settings.iter().cloned());
+        environment
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.dir.path().join("keys")
+    }
+
+    /// Runs `holdfast` with these arguments in this world.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(holdfast());
+        command.args(arguments).envs(self.environment()).current_dir(self.dir.path());
+        command
+    }
+
+    fn spawn(&mut self, service: &'static str) {
+        // It ends with this test, even if the test is killed.
+        let parent = std::process::id().to_string();
+        let process = Process::spawn(&mut self.command(&["serve", service, "--parent", &parent]));
+        self.processes.insert(service, process);
+    }
+
+    /// Starts a service that was stopped.
+    pub(crate) async fn begin(&mut self, service: &'static str) {
+        self.spawn(service);
+        self.ready(service).await;
+    }
+
+    /// Drains and ends a service.
+    pub(crate) async fn stop(&mut self, service: &'static str) {
+        let process = self.processes.remove(service).expect("it runs");
+        let status = process.terminate().await;
+        assert!(status.success(), "{service} ends well when asked to: {status}");
+    }
+
+    /// Kills a service.
+    pub(crate) fn kill(&mut self, service: &'static str) {
+        self.processes.remove(service).expect("it runs").kill();
+    }
+
+    pub(crate) fn address(&self, service: &str) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports[service]))
+    }
+
+    async fn ready(&self, service: &'static str) {
+        let channel = client::connect(service, &self.address(service).into(), Credentials::Anonymous);
+        eventually(PATIENCE, || {
+            let mut health = HealthClient::new(channel.clone());
+            async move {
+                let answer = health.check(HealthCheckRequest { service: String::new() }).await;
+                answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
+            }
+        })
+        .await;
+    }
+
+    pub(crate) fn token(&self, subject: &str, role: Role) -> String {
+        self.issuer.token(subject, &[role], Duration::from_secs(3600))
+    }
+
+    /// A caller with one role.
+    pub(crate) fn caller(&self, subject: &str, role: Role) -> Caller {
+        let token = self.token(subject, role);
+        let channel = |service: &'static str| -> Channel {
+            client::connect(service, &self.address(service).into(), Credentials::token(&token))
+        };
+        Caller::new(subject, channel)
+    }
+
+    pub(crate) fn customer(&self, subject: &str) -> Caller {
+        self.caller(subject, Role::Customer)
+    }
+
+    pub(crate) fn host(&self) -> Caller {
+        self.caller("hana", Role::Host)
+    }
+
+    /// The invariants over every store, as an operator checks them.
+    pub(crate) fn audit(&self) {
+        let output = self.command(&["audit", "--settle", "30"]).output().expect("the audit runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
