@@ -1,0 +1,256 @@
+//! From events to delivered messages: each once, whatever happens in between.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use mesh::consumer::{self, ConsumerSpec, HandlerError};
+use mesh::event::Received;
+use mesh::store::{DatabaseUrl, Id, Micros, Store};
+use mesh::testing::{TestMesh, eventually, postgres};
+use message::notifier::{FileNotifier, Notifier};
+use message::{Message, NotifierKind, State, Topic};
+use proto::contract::Event;
+use proto::message::v1::{MessageFailed, MessageSent, message as contract};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Harness, SOON, beside, config, lines, names, serve};
+use crate::hook::Hook;
+use crate::news::Booking;
+
+/// Gathers the events that the message service publishes.
+struct Published {
+    events: Arc<std::sync::Mutex<Vec<Received>>>,
+    shutdown: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+impl Published {
+    async fn by(mesh: &mut TestMesh) -> Self {
+        let (dir, url) = mesh::testing::database();
+        let store = Store::open(&url, "gather", message::MIGRATIONS).expect("a fresh database");
+        let (events, shutdown) = (Arc::<std::sync::Mutex<Vec<Received>>>::default(), CancellationToken::new());
+        let spec = ConsumerSpec { stream: "MESSAGE", durable: "test-on-message", subjects: Vec::new(), batch: 256 };
+        let gathered = Arc::clone(&events);
+        let handler = move |_: &mut mesh::store::Conn, batch: &[Received]| -> Result<(), HandlerError> {
+            gathered.lock().expect("not poisoned").extend_from_slice(batch);
+            Ok(())
+        };
+        drop(mesh::deadline::spawn(consumer::run(spec, mesh.broker().bus().await, store, handler, shutdown.clone())));
+        Self { events, shutdown, _dir: dir }
+    }
+
+    async fn wait_for(&self, count: usize) -> Vec<Received> {
+        eventually(SOON, || async {
+            let events = self.events.lock().expect("not poisoned").clone();
+            (events.len() >= count).then_some(events)
+        })
+        .await
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// A4, A6, T17: two messages for a booking and two for its cancellation, from two services, all with the reservation as correlation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_is_told_of_the_reservation_and_of_the_miles() {
+    let mut harness = Harness::start().await;
+    let published = Published::by(&mut harness.mesh).await;
+    let booking = Booking::of("users/alice");
+    let (made, cancelled) = (booking.made(), booking.cancelled());
+    harness.publisher.publish([made.clone(), cancelled.clone()].concat()).await;
+
+    let messages = harness.settled(contract::State::Sent, 4).await;
+    let topics: HashSet<_> = messages.iter().map(|message| message.topic().as_str_name()).collect();
+    let all = [
+        "TOPIC_RESERVATION_CONFIRMED",
+        "TOPIC_MILEAGE_INCREASED",
+        "TOPIC_RESERVATION_CANCELLED",
+        "TOPIC_MILEAGE_DECREASED",
+    ];
+    assert_eq!(topics, all.into());
+    assert!(messages.iter().all(|message| message.reservation == booking.name() && message.recipient == "users/alice"));
+    assert!(messages.iter().all(|message| message.attempts == 1 && message.send_time.is_some()));
+
+    let lines = harness.lines();
+    assert_eq!(names(&lines), messages.iter().map(|message| message.name.clone()).collect());
+    assert_eq!(lines.len(), 4);
+    let confirmed = lines.iter().find(|line| line["topic"] == "TOPIC_RESERVATION_CONFIRMED").expect("a line");
+    assert_eq!(
+        confirmed["body"],
+        "Your stay at Sea View from 2024-10-04 to 2024-10-06 for 2 persons is confirmed. You paid KRW 120000."
+    );
+
+    let events = published.wait_for(4).await;
+    assert!(events.iter().all(|event| event.kind == MessageSent::TYPE && event.version == 1));
+    assert!(events.iter().all(|event| event.correlation == booking.reservation.to_string()));
+    let causes: HashSet<_> = events.iter().filter_map(|event| event.causation).collect();
+    assert_eq!(causes, made.iter().chain(&cancelled).map(|event| event.id).collect());
+    harness.message.stop().await;
+}
+
+/// A62, T33, A33: what happened while the service was down is told once it is back, each once, and nothing again after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_was_down_catches_up() {
+    let mut harness = Harness::start().await;
+    let bookings: Vec<_> = (0..60).map(|_| Booking::of("users/alice")).collect();
+    harness.publisher.publish(bookings[..10].iter().flat_map(Booking::made).collect()).await;
+    harness.settled(contract::State::Sent, 20).await;
+    harness.message.stop().await;
+    harness.publisher.publish(bookings[10..].iter().flat_map(Booking::made).collect()).await;
+    harness.message = serve(harness.mesh.node(), harness.config.clone()).await;
+    harness.settled(contract::State::Sent, 120).await;
+    harness.message.stop().await;
+    harness.message = serve(harness.mesh.node(), harness.config.clone()).await;
+    harness.publisher.publish(bookings[0].cancelled()).await;
+    harness.settled(contract::State::Sent, 122).await;
+    let lines = harness.lines();
+    assert_eq!((lines.len(), names(&lines).len()), (122, 122));
+    harness.message.stop().await;
+}
+
+/// A63: two instances with databases of their own share the durable consumer; each event is told by one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_share_the_work() {
+    let mut mesh = TestMesh::start().await;
+    let mut publisher = crate::publisher::Publisher::new(mesh.broker().bus().await);
+    let [(one, first), (two, second)] = [beside(&mesh, "one"), beside(&mesh, "two")];
+    let running = [serve(one, config(&first)).await, serve(two, config(&second)).await];
+    let bookings: Vec<_> = (0..300).map(|_| Booking::of("users/alice")).collect();
+    publisher.publish(bookings.iter().flat_map(Booking::made).collect()).await;
+    eventually(SOON, || async { lines(&first).len() + lines(&second).len() >= 600 }).await;
+    for instance in running {
+        instance.stop().await;
+    }
+    let all = [lines(&first), lines(&second)].concat();
+    assert_eq!((all.len(), names(&all).len()), (600, 600));
+}
+
+/// A63: two instances with one database; each message is delivered by one of them, and has one event.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_deliver_each_message_once() {
+    let database = tokio::task::spawn_blocking(postgres).await.expect("no panic");
+    let mut mesh = TestMesh::start().await.on(database.url.clone());
+    let published = Published::by(&mut mesh).await;
+    let mut publisher = crate::publisher::Publisher::new(mesh.broker().bus().await);
+    let [(one, first), (two, second)] = [beside(&mesh, "one"), beside(&mesh, "two")];
+    let running = [serve(one, config(&first)).await, serve(two, config(&second)).await];
+    let bookings: Vec<_> = (0..300).map(|_| Booking::of("users/alice")).collect();
+    publisher.publish(bookings.iter().flat_map(Booking::made).collect()).await;
+    eventually(SOON, || async { lines(&first).len() + lines(&second).len() >= 600 }).await;
+    let events = published.wait_for(600).await;
+    for instance in running {
+        instance.stop().await;
+    }
+    let all = [lines(&first), lines(&second)].concat();
+    assert_eq!((all.len(), names(&all).len()), (600, 600));
+    let aggregates: HashSet<_> = events.iter().map(|event| event.aggregate.clone()).collect();
+    assert_eq!((events.len(), aggregates.len()), (600, 600));
+    let report = audit(&database.url).await;
+    assert_eq!((report.messages.len(), report.violations), (600, Vec::new()));
+}
+
+async fn audit(url: &DatabaseUrl) -> message::audit::Report {
+    let store = Store::open(url, message::NAME, message::MIGRATIONS).expect("the database");
+    store.read(|conn| message::audit::read(conn).map_err(mesh::store::StoreError::from)).await.expect("readable")
+}
+
+async fn webhook(hook: &Hook) -> Harness {
+    let url = hook.url().parse().expect("a URL");
+    Harness::start_with(TestMesh::start().await, |config| {
+        config.message_notifier = NotifierKind::Webhook;
+        config.message_webhook_url = Some(url);
+    })
+    .await
+}
+
+/// A15: a webhook that fails is tried again with the same id until it takes the message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_tried_until_it_takes_the_message() {
+    let hook = Hook::start(&[500, 302], 204).await;
+    let mut harness = webhook(&hook).await;
+    let booking = Booking::of("users/alice");
+    let event = booking.made().remove(0);
+    harness.publisher.publish(vec![event]).await;
+    let messages = harness.settled(contract::State::Sent, 1).await;
+    assert_eq!(messages[0].attempts, 3);
+    let posted = hook.posted();
+    assert_eq!(posted.len(), 3);
+    for post in posted {
+        assert_eq!(messages[0].name, format!("messages/{}", post.id));
+        assert_eq!(post.content_type, "application/cloudevents+json");
+        let expected = [
+            ("specversion", "1.0"),
+            ("id", &post.id),
+            ("source", "//holdfast/message"),
+            ("subject", &messages[0].name),
+        ];
+        for (attribute, value) in expected {
+            assert_eq!(post.event[attribute], value);
+        }
+        assert_eq!(post.event["correlationid"], booking.reservation.to_string());
+        assert_eq!(post.event["data"]["recipient"], "users/alice");
+        assert_eq!(post.event["data"]["body"], messages[0].body);
+    }
+    harness.message.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_given_up_after_the_last_try() {
+    let hook = Hook::start(&[], 503).await;
+    let mut harness = webhook(&hook).await;
+    let published = Published::by(&mut harness.mesh).await;
+    harness.publisher.publish(Booking::of("users/alice").made()).await;
+    let messages = harness.settled(contract::State::Failed, 2).await;
+    assert!(messages.iter().all(|message| message.attempts == 3 && message.send_time.is_none()));
+    let events = published.wait_for(2).await;
+    assert!(events.iter().all(|event| event.kind == MessageFailed::TYPE));
+    assert_eq!(hook.posted().len(), 6);
+    harness.message.stop().await;
+}
+
+/// Lines of deliveries that run at once, of two notifiers of one file, never mix.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_gets_whole_lines() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file = dir.path().join("folder").join("messages.jsonl");
+    let notifiers =
+        [FileNotifier::open(&file, false).expect("a file"), FileNotifier::open(&file, true).expect("the same file")];
+    let mut deliveries = tokio::task::JoinSet::new();
+    for round in 0..40 {
+        let notifier = notifiers[round % 2].clone();
+        let batch: Vec<_> = (0..50).map(|_| sample(&"long text, ".repeat(round * 20))).collect();
+        deliveries.spawn(async move {
+            assert!(notifier.deliver(&batch).await.iter().all(Result::is_ok));
+        });
+    }
+    while let Some(delivery) = deliveries.join_next().await {
+        delivery.expect("delivered");
+    }
+    let lines = lines(&file);
+    assert_eq!((lines.len(), names(&lines).len()), (2_000, 2_000));
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_every_message_of_the_batch() {
+    let notifier = FileNotifier::open("/dev/full", false).expect("the device");
+    assert!(notifier.deliver(&[sample("a"), sample("b")]).await.iter().all(Result::is_err));
+}
+
+fn sample(body: &str) -> Message {
+    Message {
+        id: Id::generate(),
+        event: Id::generate(),
+        recipient: "users/alice".to_owned(),
+        reservation: Id::generate(),
+        topic: Topic::ReservationConfirmed,
+        body: body.to_owned(),
+        state: State::Pending,
+        attempts: 1,
+        created_at: Micros::now(),
+        sent_at: None,
+    }
+}

@@ -1,0 +1,122 @@
+//! What callers may see.
+
+use std::cmp::Reverse;
+
+use diesel::QueryResult;
+use mesh::identity::Principal;
+use mesh::store::{Conn, Id, Store, StoreError};
+use mesh::value::{Page, format_user};
+use proto::contract::Role;
+
+use crate::projection::{Entry, Trip};
+use crate::store::{self, ListingView};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No reservation event has come, or the trip is not the caller's: one answer, so that nobody learns which.
+    #[error("the trip {0} does not exist")]
+    TripNotFound(Id),
+    /// No event of the listing has come.
+    #[error("the listing view {0} does not exist")]
+    ListingViewNotFound(Id),
+    /// The rows cannot be read.
+    #[error("the views cannot be read")]
+    Store(#[from] StoreError),
+}
+
+impl From<diesel::result::Error> for Error {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Whose trips a caller sees: all of them, or those they made and those on their listings, by their roles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Viewer {
+    operator: bool,
+    customer: Option<String>,
+    host: Option<String>,
+}
+
+impl Viewer {
+    pub(crate) fn of(caller: &Principal) -> Self {
+        let user = |role| caller.user_id().filter(|_| caller.has_role(role)).map(format_user);
+        Self { operator: caller.has_role(Role::Operator), customer: user(Role::Customer), host: user(Role::Host) }
+    }
+
+    fn sees(&self, trip: &Trip) -> bool {
+        let own = |mine: &Option<String>, theirs: &str| mine.as_deref() == Some(theirs);
+        trip.reservation
+            .get()
+            .is_some_and(|told| self.operator || own(&self.customer, &told.customer) || own(&self.host, &told.host))
+    }
+
+    /// What a page token is bound to.
+    pub(crate) fn key(&self) -> [&str; 3] {
+        if self.operator {
+            return ["*", "", ""];
+        }
+        ["", self.customer.as_deref().unwrap_or_default(), self.host.as_deref().unwrap_or_default()]
+    }
+}
+
+/// A page of the viewer's trips, newest first, with one more when there is another page.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(crate) async fn list_trips(store: &Store, viewer: Viewer, page: Page) -> Result<Vec<(Id, Trip)>, Error> {
+    store.read(move |conn| load_trips(conn, &viewer, &page).map_err(Error::from)).await
+}
+
+fn load_trips(conn: &mut Conn, viewer: &Viewer, page: &Page) -> QueryResult<Vec<(Id, Trip)>> {
+    if viewer.operator {
+        return store::list_all(conn, page);
+    }
+    let mut trips = Vec::new();
+    if let Some(customer) = &viewer.customer {
+        trips.extend(store::list_of_customer(conn, customer, page)?);
+    }
+    if let Some(host) = &viewer.host {
+        trips.extend(store::list_on_host(conn, host, page)?);
+    }
+    // Each list is complete down to the page's end, so what they make together is; a host may have reserved a place of their own.
+    trips.sort_unstable_by_key(|(id, _)| Reverse(*id));
+    trips.dedup_by_key(|(id, _)| *id);
+    Ok(trips)
+}
+
+/// One trip that the viewer sees.
+///
+/// # Errors
+/// [`Error::TripNotFound`], [`Error::Store`].
+pub(crate) async fn get_trip(store: &Store, viewer: &Viewer, id: Id) -> Result<Trip, Error> {
+    let found = store.read(move |conn| store::find_trip(conn, id).map_err(Error::from)).await?;
+    found.map(|(_, trip)| trip).filter(|trip| viewer.sees(trip)).ok_or(Error::TripNotFound(id))
+}
+
+/// What happened to a trip that the viewer sees, in order of time.
+///
+/// # Errors
+/// [`Error::TripNotFound`], [`Error::Store`].
+pub(crate) async fn timeline(store: &Store, viewer: &Viewer, id: Id) -> Result<Vec<Entry>, Error> {
+    get_trip(store, viewer, id).await?;
+    store.read(move |conn| store::timeline_of(conn, id).map_err(Error::from)).await
+}
+
+/// A page of listings, newest first, with one more when there is another page.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(crate) async fn list_listings(store: &Store, page: Page) -> Result<Vec<ListingView>, Error> {
+    store.read(move |conn| store::list_listings(conn, &page).map_err(Error::from)).await
+}
+
+/// One listing.
+///
+/// # Errors
+/// [`Error::ListingViewNotFound`], [`Error::Store`].
+pub(crate) async fn get_listing(store: &Store, id: Id) -> Result<ListingView, Error> {
+    let found = store.read(move |conn| store::find_listing(conn, id).map_err(Error::from)).await?;
+    found.ok_or(Error::ListingViewNotFound(id))
+}

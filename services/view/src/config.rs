@@ -1,0 +1,13 @@
+//! Options of the view service.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+/// Options of the view service.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Where the view service listens
+    #[arg(long, env = "HOLDFAST_VIEW_LISTEN", default_value = "127.0.0.1:7406")]
+    pub view_listen: SocketAddr,
+}

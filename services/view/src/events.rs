@@ -1,0 +1,202 @@
+//! Incoming events to facts: which rows they touch, and one line for a person.
+
+use mesh::consumer::HandlerError;
+use mesh::event::Received;
+use mesh::store::{Conn, Id};
+use mesh::value::{Day, Money, id_of};
+use prost::Message as _;
+use proto::contract::Event;
+use proto::google::r#type;
+use proto::{listing, message, mileage, payment, reservation};
+
+use crate::projection::{Change, Entry, Fact, Latest, Payment, Reservation, Review, Trip};
+use crate::store;
+
+/// Folds a batch of events into the rows, in the caller's transaction.
+///
+/// # Errors
+/// [`HandlerError::Poison`] for an event that lacks what its row needs; [`HandlerError::Retry`] when the database refuses.
+pub(crate) fn project(conn: &mut Conn, events: &[Received]) -> Result<(), HandlerError> {
+    let mut facts = Vec::with_capacity(events.len());
+    for event in events {
+        facts.extend(fact(event)?);
+    }
+    store::apply(conn, facts).map_err(HandlerError::from)
+}
+
+/// What the event says; `None` for a kind that no view shows.
+pub(crate) fn fact(event: &Received) -> Result<Option<Fact>, HandlerError> {
+    use listing::v1::{HoldCommitted, HoldPlaced, HoldReleased, ListingDeleted, ListingModified, ListingRegistered};
+    use listing::v1::{ReviewCreated, ReviewDeleted, ReviewModified};
+    use message::v1::{MessageFailed, MessageSent};
+    use mileage::v1::{MileageDecreased, MileageIncreased};
+    use payment::v1::{PaymentApproved, PaymentCancelled, PaymentDeclined};
+    use reservation::v1::{
+        ReservationCancelRequested, ReservationCancelled, ReservationConfirmed, ReservationRequested,
+    };
+
+    let source = Source(event);
+    let fact = match event.kind.as_str() {
+        ReservationRequested::TYPE => {
+            source.reservation(decode::<ReservationRequested>(event)?.reservation, "reservation requested")
+        }
+        ReservationConfirmed::TYPE => {
+            source.reservation(decode::<ReservationConfirmed>(event)?.reservation, "reservation confirmed")
+        }
+        ReservationCancelRequested::TYPE => {
+            source.reservation(decode::<ReservationCancelRequested>(event)?.reservation, "cancellation requested")
+        }
+        ReservationCancelled::TYPE => {
+            source.reservation(decode::<ReservationCancelled>(event)?.reservation, "reservation cancelled")
+        }
+        HoldPlaced::TYPE => source.hold(decode::<HoldPlaced>(event)?.hold, "place held"),
+        HoldCommitted::TYPE => source.hold(decode::<HoldCommitted>(event)?.hold, "place taken for good"),
+        HoldReleased::TYPE => source.hold(decode::<HoldReleased>(event)?.hold, "place given back"),
+        PaymentApproved::TYPE => source.payment(decode::<PaymentApproved>(event)?.payment, "payment approved"),
+        PaymentDeclined::TYPE => source.payment(decode::<PaymentDeclined>(event)?.payment, "payment declined"),
+        PaymentCancelled::TYPE => source.payment(decode::<PaymentCancelled>(event)?.payment, "payment cancelled"),
+        MileageIncreased::TYPE => source.miles(decode::<MileageIncreased>(event)?.mileage_entry, "miles earned"),
+        MileageDecreased::TYPE => source.miles(decode::<MileageDecreased>(event)?.mileage_entry, "miles taken back"),
+        MessageSent::TYPE => source.message(decode::<MessageSent>(event)?.message, 1, "message sent"),
+        MessageFailed::TYPE => source.message(decode::<MessageFailed>(event)?.message, 0, "message given up"),
+        ListingRegistered::TYPE => source.listing(decode::<ListingRegistered>(event)?.listing),
+        ListingModified::TYPE => source.listing(decode::<ListingModified>(event)?.listing),
+        ListingDeleted::TYPE => source.listing(decode::<ListingDeleted>(event)?.listing),
+        ReviewCreated::TYPE => {
+            let told = decode::<ReviewCreated>(event)?;
+            source.review(told.review, &told.listing, true)
+        }
+        ReviewModified::TYPE => {
+            let told = decode::<ReviewModified>(event)?;
+            source.review(told.review, &told.listing, true)
+        }
+        ReviewDeleted::TYPE => {
+            let told = decode::<ReviewDeleted>(event)?;
+            source.review(told.review, &told.listing, false)
+        }
+        _ => return Ok(None),
+    };
+    fact.map(Some).ok_or_else(|| poison(event, "lacks what its row needs"))
+}
+
+fn decode<E: Event>(event: &Received) -> Result<E, HandlerError> {
+    event.decode().map_err(|error| poison(event, &error.to_string()))
+}
+
+fn poison(event: &Received, why: &str) -> HandlerError {
+    HandlerError::Poison(format!("{} {}: {why}", event.kind, event.id))
+}
+
+/// The event a fact is made from. Each method answers `None` when the event lacks something.
+struct Source<'a>(&'a Received);
+
+impl Source<'_> {
+    fn reservation(&self, told: Option<reservation::v1::Reservation>, what: &str) -> Option<Fact> {
+        let told = told?;
+        let id = id_of("reservations", &told.name)?;
+        let summary = format!("{what}: {}{}", told.listing_display_name, nights(told.stay.as_ref()));
+        let reservation = Reservation {
+            listing: id_of("listings", &told.listing)?,
+            state: number(told.state)?,
+            snapshot: told.encode_to_vec(),
+            customer: told.customer,
+            host: told.host,
+        };
+        let trip = Trip { reservation: self.latest(reservation)?, ..Trip::touched(self.0.time) };
+        Some(self.about(id, trip, summary))
+    }
+
+    fn hold(&self, told: Option<listing::v1::Hold>, what: &str) -> Option<Fact> {
+        let told = told?;
+        let id = id_of("reservations", &told.reservation)?;
+        let unit = if told.units == 1 { "unit" } else { "units" };
+        let summary = format!("{what}: {} {unit}{}", told.units, nights(told.stay.as_ref()));
+        let trip = Trip { hold: self.latest(number(told.state)?)?, ..Trip::touched(self.0.time) };
+        Some(self.about(id, trip, summary))
+    }
+
+    fn payment(&self, told: Option<payment::v1::Payment>, what: &str) -> Option<Fact> {
+        let told = told?;
+        let id = id_of("reservations", &told.reservation)?;
+        let payment = Payment { id: id_of("payments", &told.name)?, state: number(told.state)? };
+        let mut summary = format!("{what}{}", price(told.amount.as_ref()));
+        if !told.decline_code.is_empty() {
+            summary = format!("{summary} ({})", told.decline_code);
+        }
+        let trip = Trip { payment: self.latest(payment)?, ..Trip::touched(self.0.time) };
+        Some(self.about(id, trip, summary))
+    }
+
+    fn miles(&self, told: Option<mileage::v1::MileageEntry>, what: &str) -> Option<Fact> {
+        let told = told?;
+        let id = id_of("reservations", &told.reservation)?;
+        let summary = format!("{what}: {}, balance {}", told.points.unsigned_abs(), told.balance);
+        let trip = Trip { mileage_points: told.points, ..Trip::touched(self.0.time) };
+        Some(self.about(id, trip, summary))
+    }
+
+    fn message(&self, told: Option<message::v1::Message>, delivered: i32, what: &str) -> Option<Fact> {
+        let told = told?;
+        let id = id_of("reservations", &told.reservation)?;
+        let topic = told.topic().as_str_name().trim_start_matches("TOPIC_").replace('_', " ").to_lowercase();
+        let trip = Trip { message_count: delivered, ..Trip::touched(self.0.time) };
+        Some(self.about(id, trip, format!("{what}: {topic}")))
+    }
+
+    fn listing(&self, told: Option<listing::v1::Listing>) -> Option<Fact> {
+        let told = told?;
+        let id = id_of("listings", &told.name)?;
+        Some(Fact { change: Change::Listing(id, self.latest(told.encode_to_vec())?), entry: None })
+    }
+
+    fn review(&self, told: Option<listing::v1::Review>, listing: &str, present: bool) -> Option<Fact> {
+        // `listings/{listing}/reviews/{review}`.
+        let id = told?.name.rsplit('/').next()?.parse().ok()?;
+        let review = Review { listing: id_of("listings", listing)?, present };
+        Some(Fact { change: Change::Review(id, self.latest(review)?), entry: None })
+    }
+
+    fn latest<T>(&self, value: T) -> Option<Latest<T>> {
+        (self.0.version > 0).then(|| Latest::new(self.0.version, value))
+    }
+
+    fn about(&self, reservation: Id, trip: Trip, summary: String) -> Fact {
+        let event = self.0;
+        let entry = Entry {
+            reservation,
+            event: event.id,
+            at: event.time,
+            kind: event.kind.clone(),
+            resource: event.aggregate.clone(),
+            version: event.version,
+            causation: event.causation,
+            trace_id: event.traceparent.as_deref().and_then(trace_id),
+            summary,
+        };
+        Fact { change: Change::Trip(reservation, trip), entry: Some(entry) }
+    }
+}
+
+/// A state of the contract as stored; `None` for the unspecified one.
+fn number(state: i32) -> Option<i16> {
+    i16::try_from(state).ok().filter(|state| *state != 0)
+}
+
+fn nights(stay: Option<&listing::v1::Stay>) -> String {
+    let days = |stay: &listing::v1::Stay| {
+        let check_in = Day::try_from(stay.check_in_date.as_ref()?).ok()?;
+        let check_out = Day::try_from(stay.check_out_date.as_ref()?).ok()?;
+        Some(format!(", {check_in} to {check_out}"))
+    };
+    stay.and_then(days).unwrap_or_default()
+}
+
+fn price(amount: Option<&r#type::Money>) -> String {
+    amount.and_then(|amount| Money::try_from(amount).ok()).map(|amount| format!(": {amount}")).unwrap_or_default()
+}
+
+/// The 16 bytes in `00-<trace id>-<span id>-<flags>` (W3C Trace Context).
+fn trace_id(traceparent: &str) -> Option<Vec<u8>> {
+    let text = traceparent.split('-').nth(1).filter(|id| id.len() == 32)?;
+    u128::from_str_radix(text, 16).ok().map(|id| id.to_be_bytes().to_vec())
+}

@@ -1,0 +1,52 @@
+//! The tables, as both databases have them.
+
+diesel::table! {
+    trips (id) {
+        id -> Binary,
+        listing -> Nullable<Binary>,
+        customer -> Nullable<Text>,
+        host -> Nullable<Text>,
+        reservation -> Nullable<Binary>,
+        reservation_state -> SmallInt,
+        reservation_version -> BigInt,
+        hold_state -> SmallInt,
+        hold_version -> BigInt,
+        payment -> Nullable<Binary>,
+        payment_state -> SmallInt,
+        payment_version -> BigInt,
+        mileage_points -> BigInt,
+        message_count -> Integer,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    listing_views (id) {
+        id -> Binary,
+        listing -> Binary,
+        version -> BigInt,
+    }
+}
+
+diesel::table! {
+    reviews (id) {
+        id -> Binary,
+        listing -> Binary,
+        present -> Bool,
+        version -> BigInt,
+    }
+}
+
+diesel::table! {
+    timeline (reservation, event_id) {
+        reservation -> Binary,
+        event_id -> Binary,
+        at -> BigInt,
+        kind -> Text,
+        resource -> Text,
+        version -> BigInt,
+        causation -> Nullable<Binary>,
+        trace_id -> Nullable<Binary>,
+        summary -> Text,
+    }
+}

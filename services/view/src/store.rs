@@ -1,0 +1,241 @@
+//! The rows: a batch of facts merged in, and the questions of the screens.
+//!
+//! A batch is written without reading first. Its timeline entries are inserted, which tells the events that are new from those that came
+//! before; what the new ones say is folded in memory, one value for each row; and one statement for each table merges those values into the
+//! rows, part by part, guarded by the versions. Two consumers that touch the same trip at once can therefore not undo each other's work.
+
+use std::collections::HashSet;
+
+use diesel::dsl::case_when;
+use diesel::prelude::{ExpressionMethods, Insertable, QueryResult};
+use diesel::query_dsl::methods::FilterDsl;
+use diesel::upsert::excluded;
+use mesh::store::{Conn, Exec, Fetch, Id, Micros};
+
+use crate::projection::{Changes, Entry, Fact, Trip};
+use crate::schema::{listing_views, reviews, timeline, trips};
+
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use read::{
+    ListingView, all_trips, confirmed_counts, event_counts, find_listing, find_trip, list_all, list_listings,
+    list_of_customer, list_on_host, timeline_of,
+};
+
+/// Merges a batch of facts into the rows. Facts that were merged before change nothing.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub(crate) fn apply(conn: &mut Conn, facts: Vec<Fact>) -> QueryResult<()> {
+    let new = insert_entries(conn, &facts)?;
+    let changes = Changes::fold(facts, new);
+    merge_trips(conn, &changes)?;
+    merge_listings(conn, &changes)?;
+    merge_reviews(conn, &changes)
+}
+
+/// Stores timeline entries; answers the events that were not there before.
+fn insert_entries(conn: &mut Conn, facts: &[Fact]) -> QueryResult<HashSet<Id>> {
+    let rows: Vec<_> = facts.iter().filter_map(|fact| fact.entry.as_ref()).map(EntryRow::from).collect();
+    match conn {
+        // No round trips to save, and one row's statement is prepared once for all: less work than reading the text of a long one.
+        Conn::Sqlite(_) => {
+            let mut new = HashSet::with_capacity(rows.len());
+            for row in &rows {
+                if diesel::insert_into(timeline::table).values(row).on_conflict_do_nothing().exec(conn)? == 1 {
+                    new.insert(row.event_id);
+                }
+            }
+            Ok(new)
+        }
+        Conn::Postgres(_) => {
+            let insert = diesel::insert_into(timeline::table).values(&rows).on_conflict_do_nothing();
+            Ok(insert.returning(timeline::event_id).all(conn)?.into_iter().collect())
+        }
+    }
+}
+
+macro_rules! newer {
+    ($column:ident by $guard:ident) => {
+        case_when(excluded(trips::$guard).gt(trips::$guard), excluded(trips::$column)).otherwise(trips::$column)
+    };
+}
+
+/// The statement that merges rows into trips as [`Trip::merge`] does: each column is the newer one by its guard, or a sum.
+macro_rules! merge {
+    ($rows:expr; $($column:ident by $guard:ident),+) => {
+        diesel::insert_into(trips::table).values($rows).on_conflict(trips::id).do_update().set((
+            $(trips::$column.eq(newer!($column by $guard)),)+
+            trips::mileage_points.eq(trips::mileage_points + excluded(trips::mileage_points)),
+            trips::message_count.eq(trips::message_count + excluded(trips::message_count)),
+            trips::updated_at.eq(newer!(updated_at by updated_at)),
+        ))
+    };
+}
+
+/// [`merge!`] for rows in which a reservation was told.
+macro_rules! merge_told {
+    ($rows:expr) => {
+        merge!(
+            $rows;
+            listing by reservation_version,
+            customer by reservation_version,
+            host by reservation_version,
+            reservation by reservation_version,
+            reservation_state by reservation_version,
+            reservation_version by reservation_version,
+            hold_state by hold_version,
+            hold_version by hold_version,
+            payment by payment_version,
+            payment_state by payment_version,
+            payment_version by payment_version
+        )
+    };
+}
+
+/// [`merge!`] for rows in which none was: leaving its columns out spares their indexes.
+macro_rules! merge_rest {
+    ($rows:expr) => {
+        merge!(
+            $rows;
+            hold_state by hold_version,
+            hold_version by hold_version,
+            payment by payment_version,
+            payment_state by payment_version,
+            payment_version by payment_version
+        )
+    };
+}
+
+fn merge_trips(conn: &mut Conn, changes: &Changes) -> QueryResult<()> {
+    let rows = changes.trips.iter().map(|(id, trip)| TripRow::of(*id, trip));
+    let (told, rest): (Vec<_>, Vec<_>) = rows.partition(|row| row.reservation_version > 0);
+    match conn {
+        // As above: row by row is less work.
+        Conn::Sqlite(_) => {
+            told.iter().try_for_each(|row| merge_told!(row).exec(conn).map(|_| ()))?;
+            rest.iter().try_for_each(|row| merge_rest!(row).exec(conn).map(|_| ()))
+        }
+        Conn::Postgres(_) => {
+            merge_told!(&told).exec(conn)?;
+            merge_rest!(&rest).exec(conn).map(|_| ())
+        }
+    }
+}
+
+fn merge_listings(conn: &mut Conn, changes: &Changes) -> QueryResult<()> {
+    for (id, listing) in &changes.listings {
+        let Some(snapshot) = listing.get() else { continue };
+        let row = (
+            listing_views::id.eq(id),
+            listing_views::listing.eq(snapshot),
+            listing_views::version.eq(listing.version()),
+        );
+        diesel::insert_into(listing_views::table)
+            .values(row)
+            .on_conflict(listing_views::id)
+            .do_update()
+            .set((
+                listing_views::listing.eq(excluded(listing_views::listing)),
+                listing_views::version.eq(excluded(listing_views::version)),
+            ))
+            .filter(listing_views::version.lt(excluded(listing_views::version)))
+            .exec(conn)?;
+    }
+    Ok(())
+}
+
+fn merge_reviews(conn: &mut Conn, changes: &Changes) -> QueryResult<()> {
+    for (id, told) in &changes.reviews {
+        let Some(review) = told.get() else { continue };
+        let row = (
+            reviews::id.eq(id),
+            reviews::listing.eq(review.listing),
+            reviews::present.eq(review.present),
+            reviews::version.eq(told.version()),
+        );
+        diesel::insert_into(reviews::table)
+            .values(row)
+            .on_conflict(reviews::id)
+            .do_update()
+            .set((reviews::present.eq(excluded(reviews::present)), reviews::version.eq(excluded(reviews::version))))
+            .filter(reviews::version.lt(excluded(reviews::version)))
+            .exec(conn)?;
+    }
+    Ok(())
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = timeline, treat_none_as_default_value = false)]
+struct EntryRow<'a> {
+    reservation: Id,
+    event_id: Id,
+    at: Micros,
+    kind: &'a str,
+    resource: &'a str,
+    version: i64,
+    causation: Option<Id>,
+    trace_id: Option<&'a [u8]>,
+    summary: &'a str,
+}
+
+impl<'a> From<&'a Entry> for EntryRow<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self {
+            reservation: entry.reservation,
+            event_id: entry.event,
+            at: entry.at,
+            kind: &entry.kind,
+            resource: &entry.resource,
+            version: entry.version,
+            causation: entry.causation,
+            trace_id: entry.trace_id.as_deref(),
+            summary: &entry.summary,
+        }
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = trips, treat_none_as_default_value = false)]
+struct TripRow<'a> {
+    id: Id,
+    listing: Option<Id>,
+    customer: Option<&'a str>,
+    host: Option<&'a str>,
+    reservation: Option<&'a [u8]>,
+    reservation_state: i16,
+    reservation_version: i64,
+    hold_state: i16,
+    hold_version: i64,
+    payment: Option<Id>,
+    payment_state: i16,
+    payment_version: i64,
+    mileage_points: i64,
+    message_count: i32,
+    updated_at: Micros,
+}
+
+impl<'a> TripRow<'a> {
+    fn of(id: Id, trip: &'a Trip) -> Self {
+        let (reservation, payment) = (trip.reservation.get(), trip.payment.get());
+        Self {
+            id,
+            listing: reservation.map(|told| told.listing),
+            customer: reservation.map(|told| told.customer.as_str()),
+            host: reservation.map(|told| told.host.as_str()),
+            reservation: reservation.map(|told| told.snapshot.as_slice()),
+            reservation_state: reservation.map_or(0, |told| told.state),
+            reservation_version: trip.reservation.version(),
+            hold_state: trip.hold.get().copied().unwrap_or(0),
+            hold_version: trip.hold.version(),
+            payment: payment.map(|told| told.id),
+            payment_state: payment.map_or(0, |told| told.state),
+            payment_version: trip.payment.version(),
+            mileage_points: trip.mileage_points,
+            message_count: trip.message_count,
+            updated_at: trip.updated_at,
+        }
+    }
+}
