@@ -1,0 +1,169 @@
+//! `holdfast audit`: whether what the services have stored fits together.
+//!
+//! Each service is right by itself as far as its database can enforce it; this compares them with each other. It only reads. Six databases
+//! cannot be read at one moment while the system runs, so a difference counts as a violation only if every reading within the settling time
+//! shows the very same one.
+
+mod facts;
+mod rules;
+mod stores;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use mesh::config::DataArgs;
+use mesh::store::{DatabaseUrl, InvalidDatabaseUrl};
+use tokio::time::sleep;
+
+use crate::api::TargetArgs;
+use crate::duration::{self, readable};
+use crate::home::{HomeArgs, Occupant};
+use crate::terminal::{Style, Table, paint, say};
+use facts::Facts;
+use rules::{Finding, RULES};
+pub(crate) use stores::Stores;
+
+/// Violations printed for each rule; the rest is counted.
+const SHOWN: usize = 5;
+/// Between two readings.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Compares what all services have stored and prints every invariant with a verdict.
+///
+/// Reads each service's database beside it, without a lock and without writing. On a live system a difference counts only if it stays the same
+/// for the whole settling time. Exit code 1 when an invariant is violated.
+#[derive(clap::Args, Clone, Debug)]
+pub struct AuditArgs {
+    /// How long a difference must stay before it counts, e.g. 5s
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pub settle: Duration,
+    /// How long a saga may run before it counts as stuck
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
+    pub stuck_after: Duration,
+    /// PostgreSQL with the services' schemas [default: that of the running `up`, else the SQLite files]
+    #[arg(long, value_name = "URL", env = "HOLDFAST_DATABASE_URL", hide_env_values = true, value_parser = database_url)]
+    pub database: Option<String>,
+    /// Folder of the SQLite files and of the payment simulator's books [default: data/ in the data folder]
+    #[arg(long, value_name = "DIR", env = "HOLDFAST_DATA_DIR")]
+    pub database_dir: Option<PathBuf>,
+    /// The payment simulator's books [default: as `up` names them]
+    #[arg(long, value_name = "FILE", env = "HOLDFAST_PAYMENT_SIMULATOR_LEDGER")]
+    pub ledger: Option<PathBuf>,
+    /// The data folder of `up`.
+    #[command(flatten)]
+    pub home: HomeArgs,
+}
+
+impl AuditArgs {
+    /// Those that go with another command's.
+    #[must_use]
+    pub fn of(target: &TargetArgs, settle: Duration) -> Self {
+        Self {
+            settle,
+            stuck_after: Duration::from_secs(60),
+            database: None,
+            database_dir: None,
+            ledger: None,
+            home: target.home.clone(),
+        }
+    }
+}
+
+fn database_url(text: &str) -> Result<String, InvalidDatabaseUrl> {
+    text.parse::<DatabaseUrl>().map(|_| text.to_owned())
+}
+
+/// Opens the databases.
+///
+/// # Errors
+/// One cannot be reached.
+pub(crate) fn open(args: &AuditArgs) -> Result<Stores> {
+    let home = args.home.open()?;
+    let running = match home.occupant()? {
+        Occupant::Mesh(running) => running.database,
+        Occupant::Starting | Occupant::Nobody => None,
+    };
+    let url = args.database.clone().or_else(|| running.filter(|_| args.database_dir.is_none()));
+    let ledger = match (&args.ledger, &args.database_dir) {
+        (Some(ledger), _) => ledger.clone(),
+        (None, Some(dir)) => dir.join("payment-simulator.jsonl"),
+        (None, None) => home.ledger(url.as_deref()),
+    };
+    let data_dir = args.database_dir.clone().unwrap_or_else(|| home.data());
+    let database_url = url.map(|url| url.parse()).transpose()?;
+    Stores::open(DataArgs { data_dir, database_url }, ledger, args.stuck_after)
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A database cannot be read, or an invariant is violated.
+pub async fn run(args: &AuditArgs) -> Result<()> {
+    verdict(&open(args)?, args.settle).await
+}
+
+/// Reads until no difference is left, or those left have stayed the same for the settling time; prints the table.
+///
+/// # Errors
+/// A database cannot be read, or an invariant is violated.
+pub(crate) async fn verdict(stores: &Stores, settle: Duration) -> Result<()> {
+    let started = Instant::now();
+    let mut suspects: Option<Vec<BTreeSet<String>>> = None;
+    let (findings, remaining) = loop {
+        let findings = check(&stores.facts().await?);
+        let found = findings.iter().map(|finding| finding.violations.iter().cloned().collect());
+        let remaining: Vec<BTreeSet<String>> = match suspects {
+            None => found.collect(),
+            Some(before) => {
+                before.iter().zip(found).map(|(before, now): (_, BTreeSet<String>)| before & &now).collect()
+            }
+        };
+        if remaining.iter().all(BTreeSet::is_empty) || started.elapsed() >= settle {
+            break (findings, remaining);
+        }
+        suspects = Some(remaining);
+        sleep(PAUSE).await;
+    };
+    print(&findings, &remaining);
+    let violations: usize = remaining.iter().map(BTreeSet::len).sum();
+    if violations > 0 {
+        bail!("{violations} violations, seen in every reading of {}", readable(started.elapsed()));
+    }
+    say(format_args!(
+        "{} {}",
+        paint(Style::Good, "every invariant holds"),
+        paint(Style::Faint, format_args!("({})", readable(started.elapsed())))
+    ));
+    Ok(())
+}
+
+fn check(facts: &Facts) -> Vec<Finding> {
+    RULES.iter().map(|rule| (rule.check)(facts)).collect()
+}
+
+fn print(findings: &[Finding], remaining: &[BTreeSet<String>]) {
+    let mut table = Table::new(["invariant", "checked", "violations", "verdict"]).right(&[1, 2]);
+    for ((rule, finding), violations) in RULES.iter().zip(findings).zip(remaining) {
+        let verdict = if violations.is_empty() { "holds" } else { "VIOLATED" };
+        table.row([
+            rule.name.to_owned(),
+            finding.checked.to_string(),
+            violations.len().to_string(),
+            verdict.to_owned(),
+        ]);
+    }
+    say("");
+    table.print();
+    for (rule, violations) in RULES.iter().zip(remaining).filter(|(_, violations)| !violations.is_empty()) {
+        say(format_args!("\n{}", paint(Style::Bad, rule.name)));
+        for violation in violations.iter().take(SHOWN) {
+            say(format_args!("  {violation}"));
+        }
+        if violations.len() > SHOWN {
+            say(format_args!("  and {} more", violations.len() - SHOWN));
+        }
+    }
+    say("");
+}

@@ -1,0 +1,47 @@
+//! What all services have stored, in memory, as the rules need it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use listing::audit::HoldRecord;
+use mesh::store::{Id, Micros};
+use mileage::audit::EntryRow;
+use payment::audit::PaymentRow;
+use payment::provider::simulator::Entry;
+use reservation::domain::Reservation;
+
+use crate::service::Service;
+
+/// One reading of all databases.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// What last changed earlier is not on its way any more.
+    pub(super) settled_before: Micros,
+    pub(super) reservations: HashMap<Id, Reservation>,
+    /// Sagas that run, and since when.
+    pub(super) sagas: Vec<(Id, Micros)>,
+    /// By reservation.
+    pub(super) holds: HashMap<Id, HoldRecord>,
+    pub(super) payments: Vec<PaymentRow>,
+    /// The payment simulator's own.
+    pub(super) books: Vec<Entry>,
+    pub(super) miles: Vec<EntryRow>,
+    pub(super) messages: Vec<message::audit::Entry>,
+    /// By reservation.
+    pub(super) trips: HashMap<Id, view::audit::Trip>,
+    /// Confirmed reservations by listing, as the view counts them.
+    pub(super) confirmed: BTreeMap<Id, i64>,
+    pub(super) listing_rules: Vec<String>,
+    pub(super) payment_rules: Vec<String>,
+    pub(super) mileage_rules: Vec<String>,
+    pub(super) message_rules: Vec<String>,
+    pub(super) view_rules: Vec<String>,
+    pub(super) unsent: Vec<Unsent>,
+}
+
+/// Events that the broker has not acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Unsent {
+    pub(super) service: Service,
+    pub(super) count: i64,
+    pub(super) oldest: Option<Micros>,
+}

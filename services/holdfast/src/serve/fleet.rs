@@ -1,0 +1,112 @@
+//! The threads that run services.
+
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use mesh::node::NodeError;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::ServeArgs;
+use crate::service::Service;
+
+/// Blocking work that is still on its way when a service has ended gets so long.
+const BLOCKING_LIMIT: Duration = Duration::from_secs(1);
+
+/// Services that run. Dropping it tells them to end, but does not wait.
+pub(crate) struct Fleet {
+    shutdown: CancellationToken,
+    ends: JoinSet<Ended>,
+}
+
+/// A service that runs no more.
+pub(crate) struct Ended {
+    pub(crate) service: Service,
+    /// An error when it did not end in order.
+    pub(crate) result: Result<()>,
+}
+
+impl Fleet {
+    /// Starts a thread for each service.
+    ///
+    /// # Errors
+    /// A thread cannot be started; those already started are told to end.
+    pub(crate) fn start(args: &ServeArgs, listeners: Vec<(Service, TcpListener)>) -> Result<Self> {
+        let mut fleet = Self { shutdown: CancellationToken::new(), ends: JoinSet::new() };
+        for (service, listener) in listeners {
+            let (ended, end) = oneshot::channel();
+            let (args, shutdown) = (args.clone(), fleet.shutdown.clone());
+            let body = move || {
+                // Nobody may be waiting any more; then nobody wants to know.
+                let _ = ended.send(run(service, args, listener, shutdown));
+            };
+            thread::Builder::new()
+                .name(service.name().to_owned())
+                .spawn(body)
+                .with_context(|| format!("cannot start a thread for {service}"))?;
+            fleet.ends.spawn(async move {
+                // A thread that panics drops its sender.
+                let result = end.await.unwrap_or_else(|_| Err(anyhow!("its thread panicked")));
+                Ended { service, result }
+            });
+        }
+        Ok(fleet)
+    }
+
+    /// Tells all services to end in order.
+    pub(crate) fn stop(&self) {
+        self.shutdown.cancel();
+    }
+
+    pub(crate) fn is_anything_left(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
+    /// Waits until one more service has ended; `None` when none is left.
+    ///
+    /// # Cancel safety
+    /// Safe: an end that was not taken is answered next time.
+    pub(crate) async fn next_end(&mut self) -> Option<Ended> {
+        let joined = self.ends.join_next().await?;
+        Some(joined.expect("waiting for a channel neither panics nor is aborted"))
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+fn run(service: Service, args: ServeArgs, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
+    mesh::telemetry::name_thread(service.name());
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    let served = runtime.block_on(async {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        Ok::<_, anyhow::Error>(serve(service, args, listener, shutdown).await?)
+    });
+    runtime.shutdown_timeout(BLOCKING_LIMIT);
+    served
+}
+
+async fn serve(
+    service: Service,
+    args: ServeArgs,
+    listener: tokio::net::TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    let node = &args.node;
+    match service {
+        Service::Listing => listing::serve(node, args.listing.0, listener, shutdown).await,
+        Service::Reservation => reservation::serve(node, args.reservation.0, listener, shutdown).await,
+        Service::Payment => payment::serve(node, args.payment.0, listener, shutdown).await,
+        Service::Mileage => mileage::serve(node, args.mileage.0, listener, shutdown).await,
+        Service::Message => message::serve(node, args.message.0, listener, shutdown).await,
+        Service::View => view::serve(node, args.view.0, listener, shutdown).await,
+    }
+}

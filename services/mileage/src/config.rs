@@ -1,0 +1,13 @@
+//! What can be set, with environment names and defaults.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+/// Mileage's settings.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Address to listen on
+    #[arg(long, env = "HOLDFAST_MILEAGE_LISTEN", default_value = "127.0.0.1:7404")]
+    pub mileage_listen: SocketAddr,
+}

@@ -1,0 +1,133 @@
+//! Earning and taking back, called directly.
+
+use mesh::deadline;
+use mesh::testing::{TestMesh, postgres};
+use proto::mileage::v1::{AccrueMileageRequest, ReverseMileageRequest};
+use tonic::Code;
+
+use crate::harness::{Service, accrual, patient, reason};
+
+#[tokio::test]
+async fn a_payment_earns_once_however_often_it_is_asked_for() {
+    let service = Service::start(TestMesh::without_broker()).await;
+    earns_once(service).await;
+}
+
+#[tokio::test]
+async fn a_payment_earns_once_on_postgres_too() {
+    let service = Service::start(TestMesh::without_broker().on(postgres().url)).await;
+    earns_once(service).await;
+}
+
+async fn earns_once(service: Service) {
+    let wanted = accrual("alice", 5);
+    let calls: Vec<_> = (0..64)
+        .map(|_| {
+            let (mut client, request) = (service.accruals(), wanted.clone());
+            deadline::spawn(async move { client.accrue_mileage(patient(request)).await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.expect("no panic").expect("accrues").into_inner().mileage_entry.expect("an entry"));
+    }
+    assert!(answers.iter().all(|entry| *entry == answers[0]), "every repeat gets the same entry");
+    assert_eq!((answers[0].points, answers[0].balance), (5, 5));
+    assert_eq!(service.balance("alice").await, 5);
+    assert_eq!(service.violations().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn balances_hold_while_many_payments_of_one_customer_earn_and_are_reversed() {
+    // K16: the ledger is of the customer, and a reversal is an entry of its own.
+    for mesh in [TestMesh::without_broker(), TestMesh::without_broker().on(postgres().url)] {
+        let service = Service::start(mesh).await;
+        let calls: Vec<_> = (0..64)
+            .map(|n| {
+                let (mut client, request) = (service.accruals(), accrual("alice", n + 1));
+                deadline::spawn(async move {
+                    let payment = request.payment.clone();
+                    client.accrue_mileage(patient(request)).await.expect("accrues");
+                    if n % 2 == 0 {
+                        client.reverse_mileage(patient(ReverseMileageRequest { payment })).await.expect("reverses");
+                    }
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await.expect("no panic");
+        }
+        let kept: i64 = (0..64).filter(|n| n % 2 == 1).map(|n| n + 1).sum();
+        assert_eq!(service.balance("alice").await, kept);
+        assert_eq!(service.entries("alice").await.len(), 50, "a page of the 96 entries");
+        assert_eq!(service.violations().await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn other_points_or_another_customer_are_refused() {
+    let service = Service::start(TestMesh::without_broker()).await;
+    let first = accrual("alice", 5);
+    service.accrue(&first).await.expect("accrues");
+    for other in [
+        AccrueMileageRequest { points: 6, ..first.clone() },
+        AccrueMileageRequest { customer: "users/mallory".to_owned(), ..first },
+    ] {
+        let refused = service.accrue(&other).await.expect_err("refused");
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "MILEAGE_MISMATCH"));
+    }
+    assert_eq!(service.balance("mallory").await, 0, "a refused accrual leaves no trace");
+    assert_eq!(service.balance("alice").await, 5);
+}
+
+#[tokio::test]
+async fn a_reversal_happens_once_and_ends_the_earning() {
+    // K15, K16: found by the payment, a negative entry, with the customer's balance.
+    let service = Service::start(TestMesh::without_broker()).await;
+    let earned = accrual("alice", 5);
+    service.accrue(&earned).await.expect("accrues");
+    let calls: Vec<_> = (0..64)
+        .map(|_| {
+            let (mut client, payment) = (service.accruals(), earned.payment.clone());
+            deadline::spawn(async move { client.reverse_mileage(patient(ReverseMileageRequest { payment })).await })
+        })
+        .collect();
+    let mut names = Vec::new();
+    for call in calls {
+        let entry = call.await.expect("no panic").expect("reverses").into_inner().mileage_entry.expect("an entry");
+        assert_eq!((entry.points, entry.balance), (-5, 0));
+        names.push(entry.name);
+    }
+    names.dedup();
+    assert_eq!(names.len(), 1, "one entry, however often it is asked for");
+    assert_eq!(service.entries("alice").await.iter().map(|entry| entry.points).collect::<Vec<_>>(), [-5, 5]);
+    let refused = service.accrue(&earned).await.expect_err("refused");
+    assert_eq!(reason(&refused), "MILEAGE_REVERSED");
+}
+
+#[tokio::test]
+async fn a_reversal_before_the_accrual_refuses_it() {
+    let service = Service::start(TestMesh::without_broker()).await;
+    let late = accrual("alice", 5);
+    for _ in 0..2 {
+        assert_eq!(service.reverse(&late.payment).await.expect("reverses"), None);
+    }
+    assert_eq!(reason(&service.accrue(&late).await.expect_err("refused")), "MILEAGE_REVERSED");
+    assert_eq!(service.entries("alice").await, []);
+    assert_eq!(service.violations().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn accrual_and_reversal_at_the_same_moment_end_with_nothing() {
+    let service = Service::start(TestMesh::without_broker().on(postgres().url)).await;
+    for _ in 0..32 {
+        let wanted = accrual("alice", 5);
+        let (accrued, reversed) = tokio::join!(service.accrue(&wanted), service.reverse(&wanted.payment));
+        reversed.expect("a reversal is never refused");
+        if let Err(refused) = accrued {
+            assert_eq!(reason(&refused), "MILEAGE_REVERSED");
+        }
+        assert_eq!(service.balance("alice").await, 0);
+    }
+    assert_eq!(service.violations().await, Vec::<String>::new());
+}

@@ -1,0 +1,76 @@
+//! Payment: takes money for a reservation once, gives it back when asked, and earns the customer's miles with it.
+//!
+//! A charge goes through four steps, none of which holds a transaction while another party is waited for: commit the intent, ask the
+//! provider, earn the miles, commit the approval with its event. It runs as a task of its own, so a caller that leaves does not stop it;
+//! a process that dies does, and then the recovery worker of any replica takes it up when its lease ends. The provider knows each payment by its id,
+//! so asking again never charges again, and an outcome that is not known is asked for, never guessed. Refunds work the same way.
+//!
+//! It decides nothing about reservations. The card is the provider's business: only its token is kept, and only until the outcome is known.
+//! For the two providers and how they were tested see [`provider::simulator`] and [`provider::stripe`].
+
+mod app;
+pub mod audit;
+mod config;
+pub mod domain;
+mod drives;
+mod events;
+mod mileage;
+pub mod provider;
+mod rpc;
+mod schema;
+mod store;
+mod worker;
+
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use mesh::node::{Node, NodeArgs, NodeError};
+use mesh::server::Routes;
+use mesh::store::Migrations;
+use proto::payment::v1::charge_service_server::ChargeServiceServer;
+use proto::payment::v1::payment_service_server::PaymentServiceServer;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Payments;
+pub use crate::config::{Config, ProviderKind, ProviderSetupError};
+use crate::mileage::MileageClient;
+use crate::rpc::Rpc;
+
+/// The service's name: of its stream, its database and its key.
+pub const NAME: &str = "payment";
+
+/// Its tables.
+#[must_use]
+pub fn migrations() -> Migrations {
+    const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+    const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+    Migrations { sqlite: SQLITE, postgres: POSTGRES }
+}
+
+/// Serves until `shutdown`, then finishes the calls and drives in progress.
+///
+/// # Errors
+/// When the database, the keys, the provider or the server cannot be set up.
+pub async fn serve(
+    node: &NodeArgs,
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    let provider = config.provider(&node.data).map_err(|error| NodeError::Other(error.into()))?;
+    let node = Node::start(NAME, node, migrations(), shutdown).await?;
+    let mileage = MileageClient::new(node.connect("mileage", &config.mileage_url), config.mileage_timeout());
+    let payments = Payments::new(node.store().clone(), provider, mileage);
+
+    node.consume(events::spec(), events::handle);
+    node.run(worker::run(payments.clone(), node.is_alone(), node.shutdown()));
+    node.run(finish_drives(payments.clone(), node.shutdown()));
+
+    let rpc = Rpc::new(payments);
+    let routes = Routes::new(PaymentServiceServer::new(rpc.clone())).add_service(ChargeServiceServer::new(rpc));
+    node.serve(listener, routes, &["holdfast.payment.v1.PaymentService", "holdfast.payment.v1.ChargeService"]).await
+}
+
+async fn finish_drives(payments: Payments, shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    payments.finish().await;
+}

@@ -1,0 +1,22 @@
+//! The table. See the migrations for what the columns mean.
+
+diesel::table! {
+    payments (id) {
+        id -> Binary,
+        reservation_id -> Binary,
+        customer -> Text,
+        amount_minor -> BigInt,
+        currency -> Text,
+        method -> Text,
+        state -> SmallInt,
+        mileage_points -> BigInt,
+        mileage -> SmallInt,
+        provider_answer -> Nullable<Text>,
+        refund_requested_by -> Nullable<Binary>,
+        due_at -> Nullable<BigInt>,
+        leased -> Bool,
+        version -> BigInt,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
