@@ -26,18 +26,28 @@ struct NewRow<'a> {
 /// # Errors
 /// Whatever the database refuses.
 pub fn record(conn: &mut Conn, consumer: &str, events: &[Id], now: Micros) -> QueryResult<HashSet<Id>> {
-    if let [event_id] = *events {
-        // The statement for one row is prepared once; those for many are not, as their text varies.
-        let row = NewRow { event_id, consumer, seen_at: now };
-        let new = diesel::insert_into(i::inbox).values(&row).on_conflict_do_nothing().exec(conn)?;
-        return Ok(HashSet::from_iter((new == 1).then_some(event_id)));
+    match conn {
+        // No round trips to save, and one row's statement is prepared once for all; that of many varies in its text.
+        Conn::Sqlite(_) => {
+            let mut new = HashSet::with_capacity(events.len());
+            for event_id in events {
+                let row = NewRow { event_id: *event_id, consumer, seen_at: now };
+                if diesel::insert_into(i::inbox).values(&row).on_conflict_do_nothing().exec(conn)? == 1 {
+                    new.insert(*event_id);
+                }
+            }
+            Ok(new)
+        }
+        Conn::Postgres(_) => {
+            // Always in the same order, or two replicas with the same events could wait for each other.
+            let mut events = events.to_vec();
+            events.sort_unstable();
+            let rows: Vec<_> =
+                events.iter().map(|event_id| NewRow { event_id: *event_id, consumer, seen_at: now }).collect();
+            let insert = diesel::insert_into(i::inbox).values(&rows).on_conflict_do_nothing();
+            Ok(insert.returning(i::event_id).all(conn)?.into_iter().collect())
+        }
     }
-    // Always in the same order, or two replicas with the same events could wait for each other.
-    let mut events = events.to_vec();
-    events.sort_unstable();
-    let rows: Vec<_> = events.iter().map(|event_id| NewRow { event_id: *event_id, consumer, seen_at: now }).collect();
-    let new = diesel::insert_into(i::inbox).values(&rows).on_conflict_do_nothing().returning(i::event_id).all(conn)?;
-    Ok(new.into_iter().collect())
 }
 
 /// Forgets up to `limit` events recorded longer than [`RETENTION`] ago; answers how many. A small step that is worth repeating while it is full.

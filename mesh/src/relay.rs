@@ -10,6 +10,7 @@ mod refill;
 use std::time::Duration;
 
 use diesel::QueryResult;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::publish::Publisher;
@@ -19,6 +20,9 @@ use crate::{outbox, requests};
 
 /// Events read, published and marked together at most. The broker takes up to 1,000 as one batch.
 const ROUND: usize = 512;
+/// A round begins at the earliest so long after the one before. An event after a pause goes at once; under load events gather meanwhile, and one
+/// sync of the broker's disk and one commit of ours serve them all.
+const GATHER: Duration = Duration::from_millis(15);
 /// Looks for events left behind by other processes this often.
 const POLL: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
@@ -50,6 +54,7 @@ async fn publish_until(store: &Store, mut publisher: Publisher, shutdown: &Cance
             connection = publisher.bus().connected() => connection,
             () = shutdown.cancelled() => return,
         };
+        let began = Instant::now();
         let wait = match check_and_publish(store, &mut publisher, connection, shutdown).await {
             // There is more.
             Ok(ROUND) => Duration::ZERO,
@@ -69,11 +74,15 @@ async fn publish_until(store: &Store, mut publisher: Publisher, shutdown: &Cance
                 Duration::ZERO
             }
         };
+        let next = async {
+            appends.changed().await;
+            tokio::time::sleep_until(began + GATHER).await;
+        };
         // Each arm loses nothing when another one wins: the outbox is read again in any case.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            () = appends.changed() => {}
+            () = next => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

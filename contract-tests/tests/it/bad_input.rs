@@ -45,10 +45,28 @@ async fn a_bad_reservation_is_refused_by_field_or_reason_and_stores_nothing() {
     let never = Some(Date { year: 2030, month: 2, day: 30 });
 
     let table: Vec<(&str, CreateReservationRequest, Code, &str, &[&str])> = vec![
-        ("unknown listing", with(&|r| r.listing = format!("listings/{}", request_id())), Code::NotFound, "LISTING_NOT_FOUND", &[]),
-        ("malformed listing", with(&|r| r.listing = "listings/../1".to_owned()), invalid, "INVALID_FIELD", &["reservation.listing"]),
+        (
+            "unknown listing",
+            with(&|r| r.listing = format!("listings/{}", request_id())),
+            Code::NotFound,
+            "LISTING_NOT_FOUND",
+            &[],
+        ),
+        (
+            "malformed listing",
+            with(&|r| r.listing = "listings/../1".to_owned()),
+            invalid,
+            "INVALID_FIELD",
+            &["reservation.listing"],
+        ),
         ("past dates", stays(day(-3), day(-1)), invalid, "DATE_IN_PAST", &["reservation.stay.check_in_date"]),
-        ("check-out before check-in", stays(day(5), day(4)), invalid, "STAY_EMPTY", &["reservation.stay.check_out_date"]),
+        (
+            "check-out before check-in",
+            stays(day(5), day(4)),
+            invalid,
+            "STAY_EMPTY",
+            &["reservation.stay.check_out_date"],
+        ),
         ("no nights", stays(day(5), day(5)), invalid, "STAY_EMPTY", &["reservation.stay.check_out_date"]),
         ("too many nights", stays(day(5), day(96)), invalid, "STAY_TOO_LONG", &["reservation.stay.check_out_date"]),
         ("no such day", stays(never, day(2000)), invalid, "DATE_INVALID", &["reservation.stay.check_in_date"]),
@@ -58,20 +76,96 @@ async fn a_bad_reservation_is_refused_by_field_or_reason_and_stores_nothing() {
         ("absurdly many units", with(&|r| r.units = 1001), invalid, "INVALID_FIELD", &["reservation.units"]),
         ("more units than there are", with(&|r| r.units = 3), failed, "NO_AVAILABILITY", &[]),
         ("nobody comes", with(&|r| r.persons = 0), invalid, "INVALID_FIELD", &["reservation.persons"]),
-        ("no reservation", CreateReservationRequest { reservation: None, ..good.clone() }, invalid, "INVALID_FIELD", &["reservation"]),
-        ("missing request_id", CreateReservationRequest { request_id: String::new(), ..good.clone() }, invalid, "INVALID_FIELD", &["request_id"]),
-        ("request_id is no UUID", CreateReservationRequest { request_id: "1".to_owned(), ..good.clone() }, invalid, "INVALID_FIELD", &["request_id"]),
-        ("unknown card", CreateReservationRequest { payment_method: "pm_card_nobody".to_owned(), ..good.clone() }, invalid, "PAYMENT_METHOD_UNKNOWN", &["payment_method"]),
-        ("a card number", CreateReservationRequest { payment_method: "4242424242424242".to_owned(), request_id: request_id(), ..good.clone() }, invalid, "INVALID_FIELD", &["payment_method"]),
-        ("no payment method", CreateReservationRequest { payment_method: String::new(), request_id: request_id(), ..good.clone() }, invalid, "INVALID_FIELD", &["payment_method"]),
-        ("another price", CreateReservationRequest { expected_total: Some(won(1)), request_id: request_id(), ..good.clone() }, failed, "PRICE_CHANGED", &[]),
-        ("negative amount", CreateReservationRequest { expected_total: Some(won(-1)), request_id: request_id(), ..good.clone() }, invalid, "MONEY_NEGATIVE", &["expected_total"]),
-        ("another currency", CreateReservationRequest {
-            expected_total: Some(proto::google::r#type::Money { currency_code: "EUR".to_owned(), units: 1, nanos: 0 }),
-            request_id: request_id(), ..good.clone() }, invalid, "CURRENCY_MISMATCH", &["expected_total"]),
-        ("no currency", CreateReservationRequest {
-            expected_total: Some(proto::google::r#type::Money { currency_code: "WON".to_owned(), units: 1, nanos: 0 }),
-            request_id: request_id(), ..good.clone() }, invalid, "CURRENCY_UNKNOWN", &["expected_total"]),
+        (
+            "no reservation",
+            CreateReservationRequest { reservation: None, ..good.clone() },
+            invalid,
+            "INVALID_FIELD",
+            &["reservation"],
+        ),
+        (
+            "missing request_id",
+            CreateReservationRequest { request_id: String::new(), ..good.clone() },
+            invalid,
+            "INVALID_FIELD",
+            &["request_id"],
+        ),
+        (
+            "request_id is no UUID",
+            CreateReservationRequest { request_id: "1".to_owned(), ..good.clone() },
+            invalid,
+            "INVALID_FIELD",
+            &["request_id"],
+        ),
+        (
+            "unknown card",
+            CreateReservationRequest { payment_method: "pm_card_nobody".to_owned(), ..good.clone() },
+            invalid,
+            "PAYMENT_METHOD_UNKNOWN",
+            &["payment_method"],
+        ),
+        (
+            "a card number",
+            CreateReservationRequest {
+                payment_method: "4242424242424242".to_owned(),
+                request_id: request_id(),
+                ..good.clone()
+            },
+            invalid,
+            "INVALID_FIELD",
+            &["payment_method"],
+        ),
+        (
+            "no payment method",
+            CreateReservationRequest { payment_method: String::new(), request_id: request_id(), ..good.clone() },
+            invalid,
+            "INVALID_FIELD",
+            &["payment_method"],
+        ),
+        (
+            "another price",
+            CreateReservationRequest { expected_total: Some(won(1)), request_id: request_id(), ..good.clone() },
+            failed,
+            "PRICE_CHANGED",
+            &[],
+        ),
+        (
+            "negative amount",
+            CreateReservationRequest { expected_total: Some(won(-1)), request_id: request_id(), ..good.clone() },
+            invalid,
+            "MONEY_NEGATIVE",
+            &["expected_total"],
+        ),
+        (
+            "another currency",
+            CreateReservationRequest {
+                expected_total: Some(proto::google::r#type::Money {
+                    currency_code: "EUR".to_owned(),
+                    units: 1,
+                    nanos: 0,
+                }),
+                request_id: request_id(),
+                ..good.clone()
+            },
+            invalid,
+            "CURRENCY_MISMATCH",
+            &["expected_total"],
+        ),
+        (
+            "no currency",
+            CreateReservationRequest {
+                expected_total: Some(proto::google::r#type::Money {
+                    currency_code: "WON".to_owned(),
+                    units: 1,
+                    nanos: 0,
+                }),
+                request_id: request_id(),
+                ..good.clone()
+            },
+            invalid,
+            "CURRENCY_UNKNOWN",
+            &["expected_total"],
+        ),
     ];
     for (what, request, code, expected, named) in table {
         let refused = guest.reserve(&request).await.expect_err(what);
@@ -146,7 +240,8 @@ async fn without_credentials_or_with_others_nothing_is_done() {
         let credentials = mesh::client::Credentials::token(&token);
         let channel = mesh::client::connect("payment", &world.address("payment").into(), credentials);
         let mut charges = proto::payment::v1::charge_service_client::ChargeServiceClient::new(channel);
-        let request = proto::payment::v1::RefundPaymentRequest { reservation: format!("reservations/{}", request_id()) };
+        let request =
+            proto::payment::v1::RefundPaymentRequest { reservation: format!("reservations/{}", request_id()) };
         let refused = charges.refund_payment(request).await.expect_err("not a service");
         assert_eq!(refused.code(), Code::PermissionDenied, "{role}");
     }

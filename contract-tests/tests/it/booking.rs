@@ -85,7 +85,9 @@ async fn of_64_callers_for_one_room_exactly_one_gets_it() {
     while let Some(answer) = callers.join_next().await {
         match answer.expect("no panic") {
             Ok(_) => winners += 1,
-            Err(status) => assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "NO_AVAILABILITY")),
+            Err(status) => {
+                assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "NO_AVAILABILITY"));
+            }
         }
     }
     assert_eq!(winners, 1);
@@ -135,7 +137,8 @@ async fn a_declined_payment_leaves_nothing_behind() {
     assert_eq!((again.message(), again.details()), (refused.message(), refused.details()));
     assert!(guest.my_reservations().await.is_empty());
 
-    let paid = CreateReservationRequest { request_id: request_id(), payment_method: "pm_card_visa".to_owned(), ..request };
+    let paid =
+        CreateReservationRequest { request_id: request_id(), payment_method: "pm_card_visa".to_owned(), ..request };
     assert_eq!(guest.reserve(&paid).await.expect("another card").state(), State::Confirmed);
     world.audit();
 }

@@ -12,10 +12,8 @@ use mesh::{
 use proto::{
     google::r#type::Money,
     listing::v1::{
-        CreateListingRequest, Listing, QueryAvailabilityRequest, ReservationPolicy, Stay,
-        listing::Kind,
-        listing_service_client::ListingServiceClient,
-        reservation_policy::Mileage,
+        CreateListingRequest, Listing, QueryAvailabilityRequest, ReservationPolicy, Stay, listing::Kind,
+        listing_service_client::ListingServiceClient, reservation_policy::Mileage,
     },
     message::v1::{ListMessagesRequest, Message, message_service_client::MessageServiceClient},
     mileage::v1::{GetMileageAccountRequest, mileage_service_client::MileageServiceClient},
@@ -96,8 +94,7 @@ impl Caller {
     }
 
     pub(crate) async fn cancel(&self, name: &str) -> Result<Reservation, Status> {
-        let request =
-            CancelReservationRequest { name: name.to_owned(), request_id: request_id(), etag: String::new() };
+        let request = CancelReservationRequest { name: name.to_owned(), request_id: request_id(), etag: String::new() };
         let answer = self.reservations.clone().cancel_reservation(request).await?;
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
@@ -140,7 +137,7 @@ impl Caller {
 
     /// Units that are free on the first night of a stay.
     pub(crate) async fn free(&self, listing: &str, stay: &Stay) -> i32 {
-        let request = QueryAvailabilityRequest { name: listing.to_owned(), nights: Some(stay.clone()) };
+        let request = QueryAvailabilityRequest { name: listing.to_owned(), nights: Some(*stay) };
         let answer = self.listings.clone().query_availability(request).await.expect("availability");
         answer.into_inner().nights.first().expect("a night").available
     }

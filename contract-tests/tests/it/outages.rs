@@ -158,7 +158,9 @@ async fn a_slow_payment_is_undone_and_its_caller_told_in_time() {
     let listing = host.offer(1).await;
     let request = CreateReservationRequest { payment_method: "pm_sim_slow".to_owned(), ..wish(&listing) };
     let late = guest.reserve_within(&request, Duration::from_millis(500)).await.expect_err("the charge takes 2 s");
-    assert_eq!(late.code(), Code::DeadlineExceeded, "{late:?}");
+    // Which of the two depends on who notices first: payment, that its provider takes too long, or reservation.
+    assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Unavailable), "{late:?}");
+    assert!(late.get_details_retry_info().is_some(), "{late:?}");
     eventually(PATIENCE, || async { guest.free(&listing, &stay(30)).await == 1 }).await;
     world.audit();
     assert!(guest.my_reservations().await.iter().all(|reservation| reservation.state() != State::Confirmed));

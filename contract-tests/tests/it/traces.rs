@@ -81,9 +81,11 @@ async fn a_booking_is_one_trace_across_grpc_and_the_broker() {
     guest.reserve(&wish(&listing)).await.expect("a room");
 
     eventually(PATIENCE, || {
-        let complete = traces.lock().expect("not poisoned").values().any(|names| {
-            SERVICES.iter().all(|service| names.iter().any(|name| name.contains(service)))
-        });
+        let complete = traces
+            .lock()
+            .expect("not poisoned")
+            .values()
+            .any(|names| SERVICES.iter().all(|service| names.iter().any(|name| name.contains(service))));
         async move { complete }
     })
     .await;

@@ -42,7 +42,8 @@ fn command(home: &Path, base: u16, arguments: &[&str]) -> Command {
 /// Starts `up` and waits until it says that it is ready; everything it printed until then.
 fn up(home: &Path, base: u16, more: &[&str]) -> (Process, String) {
     let arguments = [&["up"], more].concat();
-    let mut child = command(home, base, &arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut child =
+        command(home, base, &arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
     let output = child.stdout.take().expect("piped");
     let process = Process::from(child);
     let (lines, printed) = mpsc::sync_channel(1024);

@@ -34,10 +34,7 @@ impl Arguments {
 ///
 /// One sentence for the user: an unknown flag, a flag without its value, or a step that does not exist. A misspelt step
 /// must never select nothing.
-pub(crate) fn parse(
-    words: impl IntoIterator<Item = String>,
-    steps: &[&str],
-) -> Result<Request, String> {
+pub(crate) fn parse(words: impl IntoIterator<Item = String>, steps: &[&str]) -> Result<Request, String> {
     let mut arguments = Arguments::default();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
@@ -52,15 +49,10 @@ pub(crate) fn parse(
             "-h" | "--help" => return Ok(Request::Help),
             _ => return Err(format!("unknown argument {word:?}")),
         };
-        let value = attached
-            .or_else(|| words.next())
-            .ok_or_else(|| format!("{flag} needs the name of a step"))?;
+        let value = attached.or_else(|| words.next()).ok_or_else(|| format!("{flag} needs the name of a step"))?;
         for name in value.split(',') {
             if !steps.contains(&name) {
-                return Err(format!(
-                    "there is no step {name:?}; the steps are {}",
-                    steps.join(", ")
-                ));
+                return Err(format!("there is no step {name:?}; the steps are {}", steps.join(", ")));
             }
             list.push(name.to_owned());
         }
@@ -70,19 +62,13 @@ pub(crate) fn parse(
 
 /// The text behind `--help`.
 pub(crate) fn usage(steps: &[&str]) -> String {
-    let mut text = String::from(
-        "Runs every check and prints what came of each; exit code 1 unless all passed.\n\n",
-    );
-    text.push_str(
-        "Usage: cargo verify [--only <step>[,…]] [--allow-unavailable <step>[,…]] [--list]\n\n",
-    );
+    let mut text = String::from("Runs every check and prints what came of each; exit code 1 unless all passed.\n\n");
+    text.push_str("Usage: cargo verify [--only <step>[,…]] [--allow-unavailable <step>[,…]] [--list]\n\n");
     text.push_str("  --only <step>[,…]               run these steps\n");
     text.push_str("  --allow-unavailable <step>[,…]  report it, but do not fail, when these cannot be run here\n");
     text.push_str("  --list                          what each step checks\n\n");
     let _ = writeln!(text, "Steps: {}", steps.join(", "));
-    text.push_str(
-        "Tools are kept in .holdfast/tools, or in the folder named by HOLDFAST_TOOLS_DIR.\n",
-    );
+    text.push_str("Tools are kept in .holdfast/tools, or in the folder named by HOLDFAST_TOOLS_DIR.\n");
     text
 }
 
@@ -98,10 +84,7 @@ mod tests {
 
     fn selected(line: &str) -> Vec<&'static str> {
         match parsed(line).unwrap() {
-            Request::Run(arguments) => STEPS
-                .into_iter()
-                .filter(|step| arguments.selects(step))
-                .collect(),
+            Request::Run(arguments) => STEPS.into_iter().filter(|step| arguments.selects(step)).collect(),
             other => panic!("{line:?} was read as {other:?}"),
         }
     }
@@ -121,12 +104,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_step_is_refused_and_the_steps_are_named() {
-        for line in [
-            "--only tests",
-            "--only format,",
-            "--only=",
-            "--allow-unavailable tets",
-        ] {
+        for line in ["--only tests", "--only format,", "--only=", "--allow-unavailable tets"] {
             let complaint = parsed(line).unwrap_err();
             assert!(complaint.contains("format, clippy, test"), "{complaint}");
         }

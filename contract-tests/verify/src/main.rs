@@ -47,11 +47,7 @@ fn main() -> ExitCode {
     match verify(steps, &arguments) {
         Ok(summary) => {
             print!("{summary}");
-            if summary.is_success() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
+            if summary.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("cargo verify: {error:#}");
@@ -74,11 +70,7 @@ fn verify(steps: &[Step], arguments: &Arguments) -> anyhow::Result<Summary> {
         let started = Instant::now();
         println!("── {} ── {}", step.name, step.about);
         let outcome = run(step, &tools);
-        let report = Report {
-            step: step.name,
-            duration: started.elapsed(),
-            outcome,
-        };
+        let report = Report { step: step.name, duration: started.elapsed(), outcome };
         println!("{report}\n");
         summary.add(report);
     }
@@ -97,11 +89,8 @@ fn run(step: &Step, tools: &ToolBox) -> Outcome {
 
 /// The folder of the workspace: two above this crate's, which cargo tells a program it runs.
 fn workspace_root() -> PathBuf {
-    let crate_root = env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    let root = crate_root
-        .ancestors()
-        .nth(2)
-        .unwrap_or_else(|| Path::new("."));
+    let crate_root =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = crate_root.ancestors().nth(2).unwrap_or_else(|| Path::new("."));
     root.to_path_buf()
 }

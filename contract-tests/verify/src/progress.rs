@@ -34,10 +34,7 @@ impl Progress {
     pub(crate) fn new(label: &str, log: &Path) -> Self {
         // A leftover of an earlier run would be shown as this run's output; if it cannot be removed, opening it fails too.
         let _ = fs::remove_file(log);
-        Self {
-            label: label.to_owned(),
-            log: log.to_owned(),
-        }
+        Self { label: label.to_owned(), log: log.to_owned() }
     }
 
     /// Runs the program to its end, prints its command line before and, if it failed, its output after.
@@ -53,12 +50,7 @@ impl Progress {
             .open(&self.log)
             .with_context(|| format!("{}", self.log.display()))?;
         let begin = log.seek(SeekFrom::End(0))?;
-        let status = self.wait(
-            command
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log),
-        )?;
+        let status = self.wait(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log))?;
         if !status.success() {
             self.show_output(begin)?;
         }
@@ -72,24 +64,14 @@ impl Progress {
     /// Those of [`Progress::run`], and an exit code other than zero.
     pub(crate) fn must(&self, command: &mut Command) -> anyhow::Result<()> {
         let status = self.run(command)?;
-        anyhow::ensure!(
-            status.success(),
-            "{} ended with {status}",
-            command.get_program().display()
-        );
+        anyhow::ensure!(status.success(), "{} ended with {status}", command.get_program().display());
         Ok(())
     }
 
     fn wait(&self, command: &mut Command) -> anyhow::Result<ExitStatus> {
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let terminal = io::stdout().is_terminal();
-        let period = if terminal {
-            TERMINAL_PERIOD
-        } else {
-            LOG_PERIOD
-        };
+        let period = if terminal { TERMINAL_PERIOD } else { LOG_PERIOD };
         let started = Instant::now();
         let (ended, end) = mpsc::sync_channel(1);
         thread::scope(|scope| {
@@ -128,10 +110,7 @@ impl Progress {
         let end = log.seek(SeekFrom::End(0))?;
         let from = begin.max(end.saturating_sub(SHOWN_BYTES));
         if from > begin {
-            println!(
-                "   (the last {SHOWN_BYTES} bytes; all of it is in {})",
-                self.log.display()
-            );
+            println!("   (the last {SHOWN_BYTES} bytes; all of it is in {})", self.log.display());
         }
         let output = read_from(&mut log, from)?;
         println!("{}", output.trim_end());
@@ -142,10 +121,7 @@ impl Progress {
 /// The command as it could be typed, without the variables that are set for it.
 fn command_line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 fn last_line(log: &Path) -> String {
@@ -156,12 +132,7 @@ fn last_line(log: &Path) -> String {
     };
     // Only for show: a log that cannot be read shows as nothing.
     let text: String = read().unwrap_or_default();
-    text.lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
 }
 
 fn read_from(log: &mut File, offset: u64) -> io::Result<String> {

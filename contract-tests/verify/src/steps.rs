@@ -41,12 +41,7 @@ enum Verdict {
 }
 
 const fn call(program: &'static str, arguments: &'static [&'static str]) -> Call {
-    Call {
-        program,
-        arguments,
-        variables: &[],
-        on_failure: Verdict::Finding,
-    }
+    Call { program, arguments, variables: &[], on_failure: Verdict::Finding }
 }
 
 static STEPS: &[Step] = &[
@@ -54,37 +49,19 @@ static STEPS: &[Step] = &[
         name: "format",
         about: "Rust code is formatted",
         tools: &[],
-        calls: &[call(
-            "cargo",
-            &["fmt", "--all", "--check", "--", "--color=never"],
-        )],
+        calls: &[call("cargo", &["fmt", "--all", "--check", "--", "--color=never"])],
     },
     Step {
         name: "contract-lint",
         about: "the .proto files follow buf's rules and format",
         tools: &[Tool::Buf],
-        calls: &[
-            call("buf", &["lint"]),
-            call(
-                "buf",
-                &[
-                    "format",
-                    "--diff",
-                    "--exit-code",
-                    "--path",
-                    "proto/holdfast",
-                ],
-            ),
-        ],
+        calls: &[call("buf", &["lint"]), call("buf", &["format", "--diff", "--exit-code", "--path", "proto/holdfast"])],
     },
     Step {
         name: "deny",
         about: "bans, licences and sources of the dependencies",
         tools: &[Tool::CargoDeny],
-        calls: &[call(
-            "cargo-deny",
-            &["--locked", "check", "bans", "licenses", "sources"],
-        )],
+        calls: &[call("cargo-deny", &["--locked", "check", "bans", "licenses", "sources"])],
     },
     Step {
         name: "advisories",
@@ -104,36 +81,16 @@ static STEPS: &[Step] = &[
         name: "clippy",
         about: "lints, warnings included",
         tools: &[],
-        calls: &[call(
-            "cargo",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        )],
+        calls: &[call("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])],
     },
     Step {
         name: "test",
         about: "unit, service, contract, scenario and fault suites",
-        tools: &[
-            Tool::Buf,
-            Tool::Grpcurl,
-            Tool::StripeMock,
-            Tool::Python,
-            Tool::Postgres,
-        ],
+        tools: &[Tool::Buf, Tool::Grpcurl, Tool::StripeMock, Tool::Python, Tool::Postgres],
         calls: &[
             // With the tests, not before them: `--package holdfast` alone would resolve other features and compile
             // the dependencies once more.
-            call(
-                "cargo",
-                &["build", "--workspace", "--bins", "--tests", "--locked"],
-            ),
+            call("cargo", &["build", "--workspace", "--bins", "--tests", "--locked"]),
             call("cargo", &["test", "--workspace", "--locked"]),
         ],
     },
@@ -163,18 +120,12 @@ impl Step {
 fn run_calls(calls: &[Call], tools: &ToolBox, progress: &Progress) -> Outcome {
     for call in calls {
         let mut command = Command::new(call.program);
-        tools
-            .prepare(&mut command)
-            .args(call.arguments)
-            .envs(call.variables.iter().copied());
+        tools.prepare(&mut command).args(call.arguments).envs(call.variables.iter().copied());
         match (progress.run(&mut command), call.on_failure) {
             (Ok(status), _) if status.success() => {}
             (Ok(status), Verdict::Finding) => {
                 let arguments = call.arguments.join(" ");
-                return Outcome::Failed(format!(
-                    "{} {arguments} ended with {status}",
-                    call.program
-                ));
+                return Outcome::Failed(format!("{} {arguments} ended with {status}", call.program));
             }
             (Ok(_), Verdict::CannotRun(why)) => return Outcome::Unavailable(why.to_owned()),
             (Err(error), _) => return Outcome::Unavailable(format!("{error:#}")),
@@ -203,19 +154,13 @@ mod tests {
             call("sh", &["-c", "echo broken >&2; exit 3"]),
             call("sh", &["-c", "echo never"]),
         ]);
-        assert!(
-            matches!(&outcome, Outcome::Failed(what) if what.contains("exit status: 3")),
-            "{outcome:?}"
-        );
+        assert!(matches!(&outcome, Outcome::Failed(what) if what.contains("exit status: 3")), "{outcome:?}");
         assert_eq!(output, "first\nbroken\n");
     }
 
     #[test]
     fn a_step_passes_when_all_its_programs_do() {
-        assert_eq!(
-            outcome(&[call("true", &[]), call("true", &[])]).0,
-            Outcome::Passed
-        );
+        assert_eq!(outcome(&[call("true", &[]), call("true", &[])]).0, Outcome::Passed);
     }
 
     #[test]
@@ -229,10 +174,7 @@ mod tests {
 
     #[test]
     fn a_failing_precondition_is_unavailability_not_a_finding() {
-        let (outcome, _) = outcome(&[Call {
-            on_failure: Verdict::CannotRun("no network"),
-            ..call("false", &[])
-        }]);
+        let (outcome, _) = outcome(&[Call { on_failure: Verdict::CannotRun("no network"), ..call("false", &[]) }]);
         assert_eq!(outcome, Outcome::Unavailable("no network".to_owned()));
     }
 

@@ -46,10 +46,7 @@ pub(crate) struct Summary {
 impl Summary {
     /// An empty summary. The named steps may be unavailable without failing the run.
     pub(crate) fn new(may_be_unavailable: Vec<String>) -> Self {
-        Self {
-            may_be_unavailable,
-            ..Self::default()
-        }
+        Self { may_be_unavailable, ..Self::default() }
     }
 
     pub(crate) fn add(&mut self, report: Report) {
@@ -69,10 +66,7 @@ impl Summary {
         match report.outcome {
             Outcome::Passed => true,
             Outcome::Failed(_) => false,
-            Outcome::Unavailable(_) => self
-                .may_be_unavailable
-                .iter()
-                .any(|name| name == report.step),
+            Outcome::Unavailable(_) => self.may_be_unavailable.iter().any(|name| name == report.step),
         }
     }
 }
@@ -84,37 +78,18 @@ impl fmt::Display for Summary {
             let outcome = match &report.outcome {
                 Outcome::Passed => "passed",
                 Outcome::Failed(_) => "FAILED",
-                Outcome::Unavailable(_) if self.is_acceptable(report) => {
-                    "could not be run here (allowed)"
-                }
+                Outcome::Unavailable(_) if self.is_acceptable(report) => "could not be run here (allowed)",
                 Outcome::Unavailable(_) => "COULD NOT BE RUN",
             };
-            writeln!(
-                f,
-                "{:<14} {:>7.1} s  {outcome}",
-                report.step,
-                report.duration.as_secs_f64()
-            )?;
+            writeln!(f, "{:<14} {:>7.1} s  {outcome}", report.step, report.duration.as_secs_f64())?;
         }
         for step in &self.not_selected {
             writeln!(f, "{step:<14} {:>9}  not selected", "–")?;
         }
-        for report in self
-            .reports
-            .iter()
-            .filter(|report| report.outcome != Outcome::Passed)
-        {
+        for report in self.reports.iter().filter(|report| report.outcome != Outcome::Passed) {
             writeln!(f, "\n{report}")?;
         }
-        writeln!(
-            f,
-            "\n{}",
-            if self.is_success() {
-                "verify: passed"
-            } else {
-                "verify: FAILED"
-            }
-        )
+        writeln!(f, "\n{}", if self.is_success() { "verify: passed" } else { "verify: FAILED" })
     }
 }
 
@@ -125,11 +100,7 @@ mod tests {
     fn summary(allowed: &[&str], outcomes: &[(&'static str, Outcome)]) -> Summary {
         let mut summary = Summary::new(allowed.iter().map(ToString::to_string).collect());
         for (step, outcome) in outcomes {
-            summary.add(Report {
-                step,
-                duration: Duration::from_millis(1200),
-                outcome: outcome.clone(),
-            });
+            summary.add(Report { step, duration: Duration::from_millis(1200), outcome: outcome.clone() });
         }
         summary
     }
@@ -144,13 +115,7 @@ mod tests {
 
     #[test]
     fn one_failed_step_fails_the_run() {
-        assert!(
-            summary(
-                &[],
-                &[("format", Outcome::Passed), ("test", Outcome::Passed)]
-            )
-            .is_success()
-        );
+        assert!(summary(&[], &[("format", Outcome::Passed), ("test", Outcome::Passed)]).is_success());
         assert!(!summary(&[], &[("format", failed()), ("test", Outcome::Passed)]).is_success());
     }
 
@@ -177,12 +142,9 @@ mod tests {
         let mut summary = summary(&[], &[("format", Outcome::Passed), ("test", unavailable())]);
         summary.not_selected("clippy");
         let text = summary.to_string();
-        for expected in [
-            "format             1.2 s  passed",
-            "test               1.2 s  COULD NOT BE RUN",
-            "clippy",
-            "not selected",
-        ] {
+        for expected in
+            ["format             1.2 s  passed", "test               1.2 s  COULD NOT BE RUN", "clippy", "not selected"]
+        {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }
         assert!(text.contains("apt-get install python3-venv"), "{text}");

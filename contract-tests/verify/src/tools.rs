@@ -61,8 +61,7 @@ impl ToolBox {
     ///
     /// The folders cannot be created.
     pub(crate) fn open(repository: &Path) -> anyhow::Result<Self> {
-        let folder = env::var_os(TOOLS_DIR)
-            .map_or_else(|| repository.join(".holdfast/tools"), PathBuf::from);
+        let folder = env::var_os(TOOLS_DIR).map_or_else(|| repository.join(".holdfast/tools"), PathBuf::from);
         Self::at(repository, &folder)
     }
 
@@ -74,13 +73,9 @@ impl ToolBox {
     pub(crate) fn at(repository: &Path, folder: &Path) -> anyhow::Result<Self> {
         // Absolute, because the steps' programs run in folders of their own.
         let folder = std::path::absolute(folder)?;
-        let tools = Self {
-            repository: repository.to_owned(),
-            folder,
-        };
+        let tools = Self { repository: repository.to_owned(), folder };
         for needed in [tools.folder.join("bin"), tools.logs()] {
-            fs::create_dir_all(&needed)
-                .with_context(|| format!("cannot create {}", needed.display()))?;
+            fs::create_dir_all(&needed).with_context(|| format!("cannot create {}", needed.display()))?;
         }
         Ok(tools)
     }
@@ -93,9 +88,8 @@ impl ToolBox {
     /// Gives a command what every step gets: the tools, and none of the variables that cargo set for this program alone.
     pub(crate) fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         for (name, _) in env::vars_os() {
-            let ours = name.to_str().is_some_and(|name| {
-                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-            });
+            let ours =
+                name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
             if ours {
                 command.env_remove(name);
             }
@@ -105,10 +99,7 @@ impl ToolBox {
             path.push(":");
             path.push(rest);
         }
-        command
-            .env("PATH", path)
-            .env(TOOLS_DIR, &self.folder)
-            .current_dir(&self.repository)
+        command.env("PATH", path).env(TOOLS_DIR, &self.folder).current_dir(&self.repository)
     }
 
     /// Makes sure that the tool is there, and fetches it if not.
@@ -138,27 +129,15 @@ impl ToolBox {
         // The folder belongs to it: a virtual environment that was moved does not work.
         let identity = format!("{}\n{}\n", recipe.identity, folder.display());
         let program = folder.join(recipe.program);
-        let is_current = fs::read_to_string(&stamp).is_ok_and(|installed| installed == identity)
-            && program.exists();
+        let is_current = fs::read_to_string(&stamp).is_ok_and(|installed| installed == identity) && program.exists();
         if !is_current {
             println!("   fetching {}", recipe.title);
             remove_if_there(fs::remove_dir_all(&folder))?;
             fs::create_dir_all(&folder)?;
             recipe
                 .install(&folder, &self.fetch_progress(recipe.name))
-                .with_context(|| {
-                    format!(
-                        "cannot fetch {}; type: {}",
-                        recipe.title,
-                        recipe.line_to_type(&folder)
-                    )
-                })?;
-            anyhow::ensure!(
-                program.exists(),
-                "{} was installed without {}",
-                recipe.title,
-                program.display()
-            );
+                .with_context(|| format!("cannot fetch {}; type: {}", recipe.title, recipe.line_to_type(&folder)))?;
+            anyhow::ensure!(program.exists(), "{} was installed without {}", recipe.title, program.display());
             fs::write(&stamp, identity)?;
         }
         if recipe.is_linked {

@@ -1,6 +1,7 @@
 //! `google.rpc` details: encoding within the limit, and reading back without trusting the sender.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost::Message;
@@ -23,6 +24,17 @@ const PRECONDITION_FAILURE: &str = "type.googleapis.com/google.rpc.PreconditionF
 const QUOTA_FAILURE: &str = "type.googleapis.com/google.rpc.QuotaFailure";
 const RESOURCE_INFO: &str = "type.googleapis.com/google.rpc.ResourceInfo";
 const REQUEST_INFO: &str = "type.googleapis.com/google.rpc.RequestInfo";
+
+/// `google.rpc.ErrorInfo` with its map in order: a repeated answer has to be the same bytes.
+#[derive(prost::Message)]
+struct ErrorInfo {
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(string, tag = "2")]
+    domain: String,
+    #[prost(btree_map = "string, string", tag = "3")]
+    metadata: BTreeMap<String, String>,
+}
 
 /// The encoded form. What would exceed the limit is left out, the last field violations first; the `ErrorInfo` always stays.
 pub(super) fn encode(fault: &Inner) -> pb::Status {
@@ -48,7 +60,7 @@ fn assemble(fault: &Inner, fields: &[pb::bad_request::FieldViolation]) -> pb::St
         .take(8)
         .map(|(key, value)| (key.clone().into_owned(), cut(value, VALUE_LIMIT_BYTES).to_owned()))
         .collect();
-    let info = pb::ErrorInfo { reason: fault.reason.clone().into_owned(), domain: DOMAIN.to_owned(), metadata };
+    let info = ErrorInfo { reason: fault.reason.clone().into_owned(), domain: DOMAIN.to_owned(), metadata };
     let mut details = vec![any(ERROR_INFO, &info)];
     if let Some(delay) = fault.retry_after {
         details.push(any(RETRY_INFO, &pb::RetryInfo { retry_delay: delay.try_into().ok() }));

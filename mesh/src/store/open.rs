@@ -19,7 +19,7 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// FULL: a commit survives a power cut. Group commit makes that affordable.
 const SQLITE_PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-    PRAGMA cache_size = -65536; PRAGMA mmap_size = 268435456;";
+    PRAGMA cache_size = -8192; PRAGMA mmap_size = 268435456;";
 
 /// Knows how to open one more connection of a kind.
 #[derive(Clone)]

@@ -4,7 +4,6 @@
 //! service from delaying its neighbours.
 
 mod fleet;
-mod options;
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -12,7 +11,6 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use mesh::node::NodeArgs;
 
 pub(crate) use fleet::{Ended, Fleet};
-pub use options::Options;
 
 use crate::ports;
 use crate::service::{Selection, Service};
@@ -42,33 +40,33 @@ pub struct ServeArgs {
     pub node: NodeArgs,
     /// Listing's own.
     #[command(flatten, next_help_heading = "Listing")]
-    pub listing: Options<listing::Config>,
+    pub listing: listing::Config,
     /// Reservation's own.
     #[command(flatten, next_help_heading = "Reservation")]
-    pub reservation: Options<reservation::Config>,
+    pub reservation: reservation::Config,
     /// Payment's own.
     #[command(flatten, next_help_heading = "Payment")]
-    pub payment: Options<payment::Config>,
+    pub payment: payment::Config,
     /// Mileage's own.
     #[command(flatten, next_help_heading = "Mileage")]
-    pub mileage: Options<mileage::Config>,
+    pub mileage: mileage::Config,
     /// Message's own.
     #[command(flatten, next_help_heading = "Message")]
-    pub message: Options<message::Config>,
+    pub message: message::Config,
     /// View's own.
     #[command(flatten, next_help_heading = "View")]
-    pub view: Options<view::Config>,
+    pub view: view::Config,
 }
 
 impl ServeArgs {
     fn address(&self, service: Service) -> SocketAddr {
         match service {
-            Service::Listing => self.listing.0.listing_listen,
-            Service::Reservation => self.reservation.0.reservation_listen,
-            Service::Payment => self.payment.0.payment_listen,
-            Service::Mileage => self.mileage.0.mileage_listen,
-            Service::Message => self.message.0.message_listen,
-            Service::View => self.view.0.view_listen,
+            Service::Listing => self.listing.listing_listen,
+            Service::Reservation => self.reservation.reservation_listen,
+            Service::Payment => self.payment.payment_listen,
+            Service::Mileage => self.mileage.mileage_listen,
+            Service::Message => self.message.message_listen,
+            Service::View => self.view.view_listen,
         }
     }
 

@@ -20,6 +20,7 @@ pub enum NotifierKind {
 
 /// Options of the message service.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Config {
     /// Where the message service listens
     #[arg(long, env = "HOLDFAST_MESSAGE_LISTEN", default_value = "127.0.0.1:7405")]

@@ -6,6 +6,7 @@ use clap::Args;
 
 /// Mileage's settings.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Config {
     /// Address to listen on
     #[arg(long, env = "HOLDFAST_MILEAGE_LISTEN", default_value = "127.0.0.1:7404")]

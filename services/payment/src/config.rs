@@ -26,6 +26,7 @@ pub enum ProviderKind {
 
 /// Payment's settings.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Config {
     /// Address to listen on
     #[arg(long, env = "HOLDFAST_PAYMENT_LISTEN", default_value = "127.0.0.1:7403")]

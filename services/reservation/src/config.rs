@@ -6,6 +6,7 @@ use mesh::client::Address;
 
 /// Reservation's own settings.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub struct Config {
     /// Where reservation listens
     #[arg(long, env = "HOLDFAST_RESERVATION_LISTEN", default_value = "127.0.0.1:7402", value_name = "ADDRESS")]

@@ -59,7 +59,8 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 5] = [Self::Requested, Self::Confirmed, Self::CancelRequested, Self::Cancelled, Self::Rejected];
+    pub const ALL: [Self; 5] =
+        [Self::Requested, Self::Confirmed, Self::CancelRequested, Self::Cancelled, Self::Rejected];
 
     /// Whether the move exists.
     #[must_use]
@@ -186,7 +187,8 @@ impl Reservation {
             deal: None,
             payment: None,
             version: 1,
-            created_at: at,
+            // To the millisecond, as its id tells it: the instant is stored nowhere else.
+            created_at: id.made_at(),
             updated_at: at,
         }
     }
@@ -415,9 +417,14 @@ mod tests {
 
     #[test]
     fn cancelling_depends_on_where_it_stands() {
-        assert!(matches!(requested().cancel(Micros(3)), Ok(Cancellation::Unwind(_))), "T39: also before it is confirmed");
+        assert!(
+            matches!(requested().cancel(Micros(3)), Ok(Cancellation::Unwind(_))),
+            "T39: also before it is confirmed"
+        );
         assert!(matches!(confirmed(Some(Id::generate())).cancel(Micros(3)), Ok(Cancellation::Refund(_))));
-        let Ok(Cancellation::Free { cancelled, .. }) = confirmed(None).cancel(Micros(3)) else { panic!("free ones end at once") };
+        let Ok(Cancellation::Free { cancelled, .. }) = confirmed(None).cancel(Micros(3)) else {
+            panic!("free ones end at once")
+        };
         assert_eq!((cancelled.state, cancelled.version), (State::Cancelled, 4));
         assert_eq!(cancelled.cancel(Micros(4)), Ok(Cancellation::Already));
         assert_eq!(requested().moved(State::Rejected, Micros(3)).cancel(Micros(4)), Err(NotCancellable));

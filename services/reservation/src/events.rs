@@ -11,9 +11,7 @@ use mesh::{
 use proto::{
     contract::Event,
     payment::v1::PaymentCancelled,
-    reservation::v1::{
-        ReservationCancelRequested, ReservationCancelled, ReservationConfirmed, ReservationRequested,
-    },
+    reservation::v1::{ReservationCancelRequested, ReservationCancelled, ReservationConfirmed, ReservationRequested},
 };
 
 use crate::{

@@ -47,7 +47,8 @@ impl ReservationService for Rpc {
         let (listing, method) = (wish.listing, "CreateReservation");
         let body = CreateReservationRequest { request_id: String::new(), ..request.clone() };
         let key = key(&customer, method, &request.request_id, &body);
-        let response = self.0.create(key, customer, wish).await.map_err(|error| fault(error, &About::Listing(listing)))?;
+        let response =
+            self.0.create(key, customer, wish).await.map_err(|error| fault(error, &About::Listing(listing)))?;
         Ok(Response::new(response))
     }
 
@@ -290,9 +291,7 @@ fn failed(failure: &Failure, listing: String) -> Fault {
             Fault::precondition(reason, "AVAILABILITY", listing, "too few units are free on some of these nights")
         }
         Refusal::PriceChanged => Fault::precondition(reason, "PRICE", listing, "it costs something else than expected"),
-        Refusal::DateInPast => {
-            Fault::invalid("reservation.stay.check_in_date", reason, "has passed at the listing")
-        }
+        Refusal::DateInPast => Fault::invalid("reservation.stay.check_in_date", reason, "has passed at the listing"),
         Refusal::CurrencyMismatch => Fault::invalid("expected_total", reason, "is not in the listing's currency"),
         Refusal::PaymentDeclined(code) => {
             Fault::precondition(reason, "PAYMENT", listing, "the payment provider declined the payment")
@@ -301,8 +300,6 @@ fn failed(failure: &Failure, listing: String) -> Fault {
         Refusal::PaymentMethodUnknown => {
             Fault::invalid("payment_method", reason, "is not known to the payment provider")
         }
-        Refusal::Cancelled => {
-            Fault::precondition(reason, "STATE", listing, "it was cancelled before it was confirmed")
-        }
+        Refusal::Cancelled => Fault::precondition(reason, "STATE", listing, "it was cancelled before it was confirmed"),
     }
 }

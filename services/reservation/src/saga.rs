@@ -27,7 +27,9 @@ use mesh::{
 };
 use proto::{
     listing::v1::{PlaceHoldRequest, ReleaseHoldRequest, hold_service_client::HoldServiceClient},
-    payment::v1::{ChargePaymentRequest, MileageMode, RefundPaymentRequest, charge_service_client::ChargeServiceClient},
+    payment::v1::{
+        ChargePaymentRequest, MileageMode, RefundPaymentRequest, charge_service_client::ChargeServiceClient,
+    },
 };
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -224,9 +226,7 @@ impl Driver {
         let (request, seen, next) = (saga.request, reservation.version, confirmed.clone());
         let ended = self
             .store
-            .write(move |conn| {
-                Ok::<_, StoreError>(store::end(conn, &request, seen, &next, Some(&answer), &events)?)
-            })
+            .write(move |conn| Ok::<_, StoreError>(store::end(conn, &request, seen, &next, Some(&answer), &events)?))
             .await?;
         // The only move it can have made meanwhile is its customer's cancellation.
         if ended { Ok(confirmed) } else { Err(Failure::Refused(Refusal::Cancelled).into()) }
@@ -404,7 +404,12 @@ fn trouble(fault: &Fault, otherwise: Trouble) -> Trouble {
         Code::Unavailable | Code::Aborted | Code::ResourceExhausted => otherwise,
         // Neither a refusal of the contract nor an outage: somebody's bug. Come back when it is mended.
         code => {
-            tracing::error!(?code, reason = fault.reason(), message = fault.message(), "an answer outside the contract");
+            tracing::error!(
+                ?code,
+                reason = fault.reason(),
+                message = fault.message(),
+                "an answer outside the contract"
+            );
             otherwise
         }
     }
@@ -416,7 +421,8 @@ mod tests {
 
     #[test]
     fn what_may_have_been_taken_is_given_back() {
-        let check = |failure, attempts, expected| assert_eq!(may_have_taken(&failure, attempts), expected, "{failure:?}");
+        let check =
+            |failure, attempts, expected| assert_eq!(may_have_taken(&failure, attempts), expected, "{failure:?}");
         check(Failure::Refused(Refusal::NoAvailability), 0, (false, false));
         check(Failure::Refused(Refusal::PaymentDeclined(String::new())), 0, (true, false));
         check(Failure::Refused(Refusal::Cancelled), 0, (true, true));

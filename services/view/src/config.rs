@@ -6,6 +6,7 @@ use clap::Args;
 
 /// Options of the view service.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Config {
     /// Where the view service listens
     #[arg(long, env = "HOLDFAST_VIEW_LISTEN", default_value = "127.0.0.1:7406")]

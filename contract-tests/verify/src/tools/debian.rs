@@ -24,20 +24,10 @@ pub(super) fn ensure_postgres(progress: &Progress) -> anyhow::Result<()> {
 ///
 /// `python3 -m venv` does not work and cannot be made to.
 pub(super) fn ensure_python(progress: &Progress) -> anyhow::Result<()> {
-    ensure(
-        has_venv,
-        &["python3", "python3-venv"],
-        "Python 3 with its venv module",
-        progress,
-    )
+    ensure(has_venv, &["python3", "python3-venv"], "Python 3 with its venv module", progress)
 }
 
-fn ensure(
-    is_there: fn() -> bool,
-    packages: &[&str],
-    what: &str,
-    progress: &Progress,
-) -> anyhow::Result<()> {
+fn ensure(is_there: fn() -> bool, packages: &[&str], what: &str, progress: &Progress) -> anyhow::Result<()> {
     if is_there() {
         return Ok(());
     }
@@ -46,36 +36,24 @@ fn ensure(
     println!("   installing {what}");
     let apt_get = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        progress.must(
-            command
-                .args(arguments)
-                .env("DEBIAN_FRONTEND", "noninteractive"),
-        )
+        progress.must(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
     };
-    let installed = apt_get(&["update"]).and_then(|()| {
-        apt_get(&[&["install", "-y", "--no-install-recommends"], packages].concat())
-    });
+    let installed = apt_get(&["update"])
+        .and_then(|()| apt_get(&[&["install", "-y", "--no-install-recommends"], packages].concat()));
     installed.map_err(|error| error.context(format!("{what} is missing; type: {line}")))?;
     anyhow::ensure!(is_there(), "{what} is still missing after: {line}");
     Ok(())
 }
 
 fn has_postgres() -> bool {
-    let versioned = fs::read_dir(POSTGRES_VERSIONS)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|version| version.path().join("bin"));
+    let versioned =
+        fs::read_dir(POSTGRES_VERSIONS).into_iter().flatten().flatten().map(|version| version.path().join("bin"));
     let path = env::var_os("PATH").unwrap_or_default();
-    versioned
-        .chain(env::split_paths(&path))
-        .any(|folder| has_server(&folder))
+    versioned.chain(env::split_paths(&path)).any(|folder| has_server(&folder))
 }
 
 fn has_server(folder: &Path) -> bool {
-    ["initdb", "postgres"]
-        .iter()
-        .all(|program| folder.join(program).is_file())
+    ["initdb", "postgres"].iter().all(|program| folder.join(program).is_file())
 }
 
 /// Debian's `python3` has the module but not what it installs into an environment, hence both.
@@ -84,10 +62,7 @@ fn has_venv() -> bool {
 }
 
 fn is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 fn succeeds(command: &mut Command) -> bool {

@@ -47,24 +47,12 @@ enum Channel {
 }
 
 pub(super) fn buf(repository: &Path) -> anyhow::Result<Recipe> {
-    python_recipe(
-        "buf",
-        "buf 1.75.0",
-        "bin/buf",
-        true,
-        &repository.join("contract-tests/python/buf.txt"),
-    )
+    python_recipe("buf", "buf 1.75.0", "bin/buf", true, &repository.join("contract-tests/python/buf.txt"))
 }
 
 pub(super) fn python(repository: &Path) -> anyhow::Result<Recipe> {
     let requirements = repository.join("contract-tests/python/requirements.txt");
-    python_recipe(
-        "python",
-        "the packages of the Python callers",
-        "bin/python",
-        false,
-        &requirements,
-    )
+    python_recipe("python", "the packages of the Python callers", "bin/python", false, &requirements)
 }
 
 fn python_recipe(
@@ -74,19 +62,10 @@ fn python_recipe(
     is_linked: bool,
     requirements: &Path,
 ) -> anyhow::Result<Recipe> {
-    let identity = fs::read_to_string(requirements)
-        .with_context(|| format!("cannot read {}", requirements.display()))?;
-    let channel = Channel::Python {
-        requirements: requirements.display().to_string(),
-    };
-    Ok(Recipe {
-        name,
-        title,
-        identity,
-        program,
-        is_linked,
-        channel,
-    })
+    let identity =
+        fs::read_to_string(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+    let channel = Channel::Python { requirements: requirements.display().to_string() };
+    Ok(Recipe { name, title, identity, program, is_linked, channel })
 }
 
 pub(super) fn cargo_deny() -> Recipe {
@@ -103,38 +82,16 @@ pub(super) fn cargo_deny() -> Recipe {
 
 pub(super) fn grpcurl() -> Recipe {
     let package = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
-    go_recipe(
-        "grpcurl",
-        "grpcurl 1.9.3 (compiled here: up to a minute)",
-        "bin/grpcurl",
-        package,
-    )
+    go_recipe("grpcurl", "grpcurl 1.9.3 (compiled here: up to a minute)", "bin/grpcurl", package)
 }
 
 pub(super) fn stripe_mock() -> Recipe {
     let package = "github.com/stripe/stripe-mock@v0.203.0";
-    go_recipe(
-        "stripe-mock",
-        "stripe-mock 0.203.0 (compiled here: up to a minute)",
-        "bin/stripe-mock",
-        package,
-    )
+    go_recipe("stripe-mock", "stripe-mock 0.203.0 (compiled here: up to a minute)", "bin/stripe-mock", package)
 }
 
-fn go_recipe(
-    name: &'static str,
-    title: &'static str,
-    program: &'static str,
-    package: &'static str,
-) -> Recipe {
-    Recipe {
-        name,
-        title,
-        identity: package.to_owned(),
-        program,
-        is_linked: true,
-        channel: Channel::Go { package },
-    }
+fn go_recipe(name: &'static str, title: &'static str, program: &'static str, package: &'static str) -> Recipe {
+    Recipe { name, title, identity: package.to_owned(), program, is_linked: true, channel: Channel::Go { package } }
 }
 
 impl Recipe {
@@ -148,22 +105,14 @@ impl Recipe {
             Channel::Cargo { package } => {
                 let build = folder.join("build");
                 let mut command = Command::new("cargo");
-                command
-                    .args(["install", "--locked", package, "--root"])
-                    .arg(folder)
-                    .arg("--target-dir")
-                    .arg(&build);
+                command.args(["install", "--locked", package, "--root"]).arg(folder).arg("--target-dir").arg(&build);
                 progress.must(command.envs(QUICK_RELEASE).env_remove("RUSTFLAGS"))?;
                 fs::remove_dir_all(build).context("cannot remove what was only needed to compile")
             }
             Channel::Go { package } => {
                 let mut command = Command::new("go");
                 progress
-                    .must(
-                        command
-                            .args(["install", package])
-                            .env("GOBIN", folder.join("bin")),
-                    )
+                    .must(command.args(["install", package]).env("GOBIN", folder.join("bin")))
                     .context("Go 1.23 or newer is needed: https://go.dev/dl")
             }
             Channel::Python { requirements } => {
@@ -182,11 +131,7 @@ impl Recipe {
                 progress.must(command.args(["--require-hashes", "--requirement", requirements]))
             }
             #[cfg(test)]
-            Channel::Shell { script } => progress.must(
-                Command::new("sh")
-                    .args(["-euc", script])
-                    .current_dir(folder),
-            ),
+            Channel::Shell { script } => progress.must(Command::new("sh").args(["-euc", script]).current_dir(folder)),
         }
     }
 
@@ -216,9 +161,7 @@ impl Recipe {
             identity: identity.to_owned(),
             program: "program",
             is_linked: true,
-            channel: Channel::Shell {
-                script: script.to_owned(),
-            },
+            channel: Channel::Shell { script: script.to_owned() },
         }
     }
 }

@@ -10,9 +10,7 @@ struct Sandbox {
 
 impl Sandbox {
     fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Self { folder: tempfile::tempdir().unwrap() }
     }
 
     fn keep(&self, identity: &str, script: &str) -> anyhow::Result<()> {
@@ -24,8 +22,7 @@ impl Sandbox {
     }
 
     fn installations(&self) -> usize {
-        fs::read_to_string(self.folder.path().join("tools/count"))
-            .map_or(0, |text| text.lines().count())
+        fs::read_to_string(self.folder.path().join("tools/count")).map_or(0, |text| text.lines().count())
     }
 }
 
@@ -35,37 +32,23 @@ fn a_tool_is_installed_once() {
     sandbox.keep("1.0", INSTALL).unwrap();
     sandbox.keep("1.0", INSTALL).unwrap();
     assert_eq!(sandbox.installations(), 1);
-    assert!(
-        sandbox.folder.path().join("tools/bin/sample").exists(),
-        "its program is linked"
-    );
+    assert!(sandbox.folder.path().join("tools/bin/sample").exists(), "its program is linked");
 }
 
 #[test]
 fn another_pin_is_installed_anew_in_an_empty_folder() {
     let sandbox = Sandbox::new();
-    sandbox
-        .keep("1.0", "echo > program; echo > left-over")
-        .unwrap();
+    sandbox.keep("1.0", "echo > program; echo > left-over").unwrap();
     sandbox.keep("1.1", INSTALL).unwrap();
     assert_eq!(sandbox.installations(), 1);
-    assert!(
-        !sandbox
-            .folder
-            .path()
-            .join("tools/sample/left-over")
-            .exists()
-    );
+    assert!(!sandbox.folder.path().join("tools/sample/left-over").exists());
 }
 
 #[test]
 fn a_failed_installation_names_the_line_to_type_and_is_tried_again() {
     let sandbox = Sandbox::new();
     let error = sandbox.keep("1.0", "echo > program; exit 7").unwrap_err();
-    assert!(
-        format!("{error:#}").contains("type: echo > program; exit 7"),
-        "{error:#}"
-    );
+    assert!(format!("{error:#}").contains("type: echo > program; exit 7"), "{error:#}");
     sandbox.keep("1.0", INSTALL).unwrap();
     assert_eq!(sandbox.installations(), 1);
 }
@@ -84,14 +67,9 @@ fn an_installation_without_its_program_does_not_count() {
 fn a_step_finds_the_tools() {
     let sandbox = Sandbox::new();
     let tools = sandbox.tools();
-    let output = tools
-        .prepare(Command::new("sh").args(["-c", "echo $HOLDFAST_TOOLS_DIR; echo $PATH"]))
-        .output()
-        .unwrap();
+    let output =
+        tools.prepare(Command::new("sh").args(["-c", "echo $HOLDFAST_TOOLS_DIR; echo $PATH"])).output().unwrap();
     let folder = sandbox.folder.path().join("tools");
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        text.starts_with(&format!("{0}\n{0}/bin:", folder.display())),
-        "{text}"
-    );
+    assert!(text.starts_with(&format!("{0}\n{0}/bin:", folder.display())), "{text}");
 }

@@ -102,11 +102,11 @@ async fn serve(
 ) -> Result<(), NodeError> {
     let node = &args.node;
     match service {
-        Service::Listing => listing::serve(node, args.listing.0, listener, shutdown).await,
-        Service::Reservation => reservation::serve(node, args.reservation.0, listener, shutdown).await,
-        Service::Payment => payment::serve(node, args.payment.0, listener, shutdown).await,
-        Service::Mileage => mileage::serve(node, args.mileage.0, listener, shutdown).await,
-        Service::Message => message::serve(node, args.message.0, listener, shutdown).await,
-        Service::View => view::serve(node, args.view.0, listener, shutdown).await,
+        Service::Listing => listing::serve(node, args.listing, listener, shutdown).await,
+        Service::Reservation => reservation::serve(node, args.reservation, listener, shutdown).await,
+        Service::Payment => payment::serve(node, args.payment, listener, shutdown).await,
+        Service::Mileage => mileage::serve(node, args.mileage, listener, shutdown).await,
+        Service::Message => message::serve(node, args.message, listener, shutdown).await,
+        Service::View => view::serve(node, args.view, listener, shutdown).await,
     }
 }

@@ -74,7 +74,7 @@ fn values_arrive_as_typed() {
         panic!("a right line")
     };
     assert_eq!(Selection::services(&serve.services), [Service::Listing, Service::View]);
-    assert_eq!(serve.view.0.view_listen.port(), 9);
+    assert_eq!(serve.view.view_listen.port(), 9);
     let Ok(cli::Command::Token(token)) = parse("token operator --ttl 2h") else { panic!("a right line") };
     assert_eq!(token.ttl, Duration::from_secs(7_200));
     let Ok(cli::Command::Up(up)) = parse("up -- --message-log") else { panic!("a right line") };
