@@ -22,7 +22,7 @@ use crate::{outbox, requests};
 const ROUND: usize = 512;
 /// A round begins at the earliest so long after the one before. An event after a pause goes at once; under load events gather meanwhile, and one
 /// sync of the broker's disk and one commit of ours serve them all.
-const GATHER: Duration = Duration::from_millis(15);
+const GATHER: Duration = Duration::from_millis(50);
 /// Looks for events left behind by other processes this often.
 const POLL: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
