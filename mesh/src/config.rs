@@ -29,7 +29,7 @@ impl ListenArgs {
 /// Whose tokens count, and who we are.
 #[derive(Args, Clone, Debug)]
 pub struct IdentityArgs {
-    /// Folder of keys: users.jwks.json, services.jwks.json, and <service>.key.pem
+    /// Folder of keys: users.jwks.json, services.jwks.json, and SERVICE.key.pem
     #[arg(long, env = "HOLDFAST_KEYS_DIR", default_value = ".holdfast/keys")]
     pub keys_dir: PathBuf,
     /// Issuer of user tokens (their "iss")
@@ -65,7 +65,7 @@ pub struct DataArgs {
     /// Folder of the SQLite files, one per service
     #[arg(long, env = "HOLDFAST_DATA_DIR", default_value = ".holdfast/data")]
     pub data_dir: PathBuf,
-    /// Database instead: postgres://… (all services, a schema each) or sqlite:<path> (one service, one process)
+    /// Database instead: postgres://… (all services, a schema each) or sqlite:PATH (one service, one process)
     #[arg(long, env = "HOLDFAST_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<DatabaseUrl>,
 }

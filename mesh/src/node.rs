@@ -4,7 +4,14 @@
 //! the relay that publishes its outbox, readiness, and an order of ending in which calls finish first and background work
 //! after them.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -126,7 +133,8 @@ impl Node {
         self.alone
     }
 
-    /// Makes the service not ready while the broker is away: for services that have nothing to say without events.
+    /// Makes the service not ready before it has reached the broker once: for services that have nothing to say without events. What they
+    /// know already they go on telling while the broker is away.
     #[must_use]
     pub fn needs_bus(mut self) -> Self {
         self.needs_bus = true;
@@ -203,6 +211,10 @@ fn store_ready(store: &Store) -> Readiness {
 }
 
 fn bus_ready(bus: &Bus) -> Readiness {
-    let bus = bus.clone();
-    Readiness::new("broker", move || std::future::ready(bus.is_connected()))
+    let (bus, reached) = (bus.clone(), Arc::new(AtomicBool::new(false)));
+    Readiness::new("broker", move || {
+        let ready = reached.load(Ordering::Relaxed) || bus.is_connected();
+        reached.store(ready, Ordering::Relaxed);
+        std::future::ready(ready)
+    })
 }

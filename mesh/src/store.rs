@@ -35,7 +35,8 @@ use crate::telemetry::Carried;
 /// Closures waiting for a connection at most; one more is answered [`StoreError::Busy`].
 const QUEUE: usize = 1024;
 const SQLITE_READERS: usize = 2;
-const POSTGRES_CONNECTIONS: usize = 16;
+/// So that six services leave half of a PostgreSQL server's default hundred to others.
+const POSTGRES_CONNECTIONS: usize = 8;
 
 /// Where a service keeps its rows: `sqlite:<path>` or `postgres://…`.
 #[derive(Clone, PartialEq, Eq)]

@@ -52,7 +52,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
-    let node = Node::start(NAME, args, MIGRATIONS, shutdown).await?;
+    let node = Node::start(NAME, args, MIGRATIONS, shutdown).await?.needs_bus();
     for (stream, durable, subjects) in [
         ("RESERVATION", "message-on-reservation", [filter::<ReservationConfirmed>(), filter::<ReservationCancelled>()]),
         ("MILEAGE", "message-on-mileage", [filter::<MileageIncreased>(), filter::<MileageDecreased>()]),

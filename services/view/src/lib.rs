@@ -57,7 +57,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
-    let node = Node::start(NAME, args, MIGRATIONS, shutdown).await?;
+    let node = Node::start(NAME, args, MIGRATIONS, shutdown).await?.needs_bus();
     for (stream, durable) in STREAMS {
         let subjects = vec![format!("holdfast.evt.{}.>", stream.to_ascii_lowercase())];
         node.consume(ConsumerSpec { stream, durable, subjects, batch: BATCH }, events::project);
