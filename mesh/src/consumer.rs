@@ -41,6 +41,17 @@ pub struct ConsumerSpec {
     pub subjects: Vec<String>,
     /// Events in one transaction at most; 1 to 256.
     pub batch: usize,
+    /// What becomes of an event that is delivered again.
+    pub repeats: Repeats,
+}
+
+/// What becomes of an event that is delivered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// The inbox knows it: the handler does not see it.
+    Dropped,
+    /// The handler sees it and stores nothing more, since its rows are keyed by the event. That spares the inbox.
+    Harmless,
 }
 
 /// What happens to events the handler refuses.
@@ -107,7 +118,8 @@ impl From<prost::DecodeError> for HandlerError {
 
 /// Consumes until `shutdown`; a batch in progress is finished. Neither the broker nor the stream needs to be there yet.
 ///
-/// `handler` is called inside one write transaction with the events its inbox has not seen, in the order of the stream. It must do nothing but write
+/// `handler` is called inside one write transaction with the events its inbox has not seen (all of them if repeats are [`Repeats::Harmless`]), in
+/// the order of the stream. It must do nothing but write
 /// rows: when one event of a batch fails, the others are handled again without it.
 ///
 /// # Cancel safety

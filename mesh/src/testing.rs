@@ -3,6 +3,7 @@
 mod broker;
 mod mesh;
 mod postgres;
+mod publisher;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 pub use self::broker::Broker;
 pub use self::mesh::{Running, TestMesh};
 pub use self::postgres::{Postgres, postgres};
+pub use self::publisher::Publisher;
 use crate::store::DatabaseUrl;
 
 /// An SQLite file of the test's own; keep the folder as long as it is used.

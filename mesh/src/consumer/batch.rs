@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::{AckKind, Message};
 use futures_util::FutureExt;
 
-use super::{ConsumerSpec, FIRST_RETRY, HandlerError, LAST_RETRY, RetryPolicy, dead_letter};
+use super::{ConsumerSpec, FIRST_RETRY, HandlerError, LAST_RETRY, Repeats, RetryPolicy, dead_letter};
 use crate::bus::Bus;
 use crate::event::Received;
 use crate::inbox;
@@ -110,8 +110,12 @@ where
     /// One transaction: inbox rows and effects of the events that are new.
     async fn attempt(&self, events: &Arc<[Received]>, range: Range<usize>) -> Result<(), Failure> {
         let (events, handler, durable) = (Arc::clone(events), Arc::clone(&self.handler), self.spec.durable);
+        let repeats = self.spec.repeats;
         let stored = self.store.write(move |conn| {
             let events = &events[range];
+            if repeats == Repeats::Harmless {
+                return handler(conn, events).map_err(Failure::Handler);
+            }
             let ids: Vec<Id> = events.iter().map(|event| event.id).collect();
             let mut new = inbox::record(conn, durable, &ids, Micros::now())?;
             if new.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mesh::bus::Bus;
-use mesh::consumer::{self, ConsumerSpec, HandlerError, RetryPolicy};
+use mesh::consumer::{self, ConsumerSpec, HandlerError, Repeats, RetryPolicy};
 use mesh::event::{NewEvent, Received, filter};
 use mesh::store::{Conn, Id, Store, StoreError};
 use mesh::testing::{Broker, database, eventually, postgres};
@@ -14,7 +14,13 @@ use crate::events::{Running, SOON, all_published, jetstream, make, publish, publ
 use crate::things::{self, Made};
 
 fn spec() -> ConsumerSpec {
-    ConsumerSpec { stream: "TEST", durable: "counter-on-test", subjects: vec![filter::<Made>()], batch: 64 }
+    ConsumerSpec {
+        stream: "TEST",
+        durable: "counter-on-test",
+        subjects: vec![filter::<Made>()],
+        batch: 64,
+        repeats: Repeats::Dropped,
+    }
 }
 
 fn quick() -> RetryPolicy {

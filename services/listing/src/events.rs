@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use mesh::consumer::{ConsumerSpec, HandlerError};
+use mesh::consumer::{ConsumerSpec, HandlerError, Repeats};
 use mesh::event::{Received, filter};
 use mesh::store::{Conn, Id, Micros};
 use mesh::value::id_of;
@@ -26,6 +26,7 @@ pub fn subscription() -> ConsumerSpec {
         durable: "listing-on-reservation",
         subjects: vec![filter::<ReservationConfirmed>(), filter::<ReservationCancelled>()],
         batch: BATCH,
+        repeats: Repeats::Dropped,
     }
 }
 

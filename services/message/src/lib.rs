@@ -16,7 +16,7 @@ mod schema;
 mod store;
 
 use diesel_migrations::embed_migrations;
-use mesh::consumer::ConsumerSpec;
+use mesh::consumer::{ConsumerSpec, Repeats};
 use mesh::event::filter;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
@@ -57,7 +57,10 @@ pub async fn serve(
         ("RESERVATION", "message-on-reservation", [filter::<ReservationConfirmed>(), filter::<ReservationCancelled>()]),
         ("MILEAGE", "message-on-mileage", [filter::<MileageIncreased>(), filter::<MileageDecreased>()]),
     ] {
-        node.consume(ConsumerSpec { stream, durable, subjects: subjects.into(), batch: BATCH }, events::record);
+        node.consume(
+            ConsumerSpec { stream, durable, subjects: subjects.into(), batch: BATCH, repeats: Repeats::Harmless },
+            events::record,
+        );
     }
     match config.webhook().filter(|_| config.message_notifier == NotifierKind::Webhook) {
         Some(webhook) => deliver_with(

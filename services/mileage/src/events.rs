@@ -1,6 +1,6 @@
 //! What mileage does when payment says something: earns what could not be earned with the payment, and takes back what a cancelled one earned.
 
-use mesh::consumer::{ConsumerSpec, HandlerError};
+use mesh::consumer::{ConsumerSpec, HandlerError, Repeats};
 use mesh::event::{self, Received};
 use mesh::store::{Conn, Micros};
 use mesh::value::{id_of, user_of};
@@ -18,6 +18,7 @@ pub(crate) fn spec() -> ConsumerSpec {
         durable: "mileage-on-payment",
         subjects: vec![event::filter::<PaymentApproved>(), event::filter::<PaymentCancelled>()],
         batch: 256,
+        repeats: Repeats::Dropped,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The handler only marks the rows; the commit wakes the worker, which refunds them.
 
-use mesh::consumer::{ConsumerSpec, HandlerError};
+use mesh::consumer::{ConsumerSpec, HandlerError, Repeats};
 use mesh::event::{self, Received};
 use mesh::store::{Conn, Id, Micros};
 use mesh::value::{Money, id_of};
@@ -18,6 +18,7 @@ pub(crate) fn spec() -> ConsumerSpec {
         durable: "payment-on-reservation",
         subjects: vec![event::filter::<ReservationCancelRequested>()],
         batch: 256,
+        repeats: Repeats::Dropped,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mesh::{
-    consumer::{ConsumerSpec, HandlerError},
+    consumer::{ConsumerSpec, HandlerError, Repeats},
     event::{self, NewEvent, Received},
     store::{Conn, Id, Micros},
     value::id_of,
@@ -52,6 +52,7 @@ pub(crate) fn on_payment() -> ConsumerSpec {
         durable: "reservation-on-payment",
         subjects: vec![event::filter::<PaymentCancelled>()],
         batch: 256,
+        repeats: Repeats::Dropped,
     }
 }
 

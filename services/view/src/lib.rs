@@ -17,7 +17,7 @@ mod store;
 mod story;
 
 use diesel_migrations::embed_migrations;
-use mesh::consumer::ConsumerSpec;
+use mesh::consumer::{ConsumerSpec, Repeats};
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
 use mesh::store::Migrations;
@@ -60,7 +60,10 @@ pub async fn serve(
     let node = Node::start(NAME, args, MIGRATIONS, shutdown).await?.needs_bus();
     for (stream, durable) in STREAMS {
         let subjects = vec![format!("holdfast.evt.{}.>", stream.to_ascii_lowercase())];
-        node.consume(ConsumerSpec { stream, durable, subjects, batch: BATCH }, events::project);
+        node.consume(
+            ConsumerSpec { stream, durable, subjects, batch: BATCH, repeats: Repeats::Harmless },
+            events::project,
+        );
     }
     let routes = Routes::new(ViewServiceServer::new(rpc::Views(node.store().clone())));
     node.serve(listener, routes, SERVICES).await

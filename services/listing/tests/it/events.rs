@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mesh::bus::Bus;
-use mesh::consumer::{self, ConsumerSpec, HandlerError};
+use mesh::consumer::{self, ConsumerSpec, HandlerError, Repeats};
 use mesh::event::{NewEvent, Received};
 use mesh::store::{DatabaseUrl, Id, Micros, Store, StoreError};
 use mesh::testing::{TestMesh, eventually};
@@ -54,7 +54,13 @@ async fn bus(mesh: &TestMesh) -> Bus {
 /// Gathers everything that listing says, in the order of the stream.
 async fn listen(mesh: &TestMesh, shutdown: &CancellationToken) -> Arc<Mutex<Vec<Received>>> {
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let spec = ConsumerSpec { stream: "LISTING", durable: "test-on-listing", subjects: Vec::new(), batch: 64 };
+    let spec = ConsumerSpec {
+        stream: "LISTING",
+        durable: "test-on-listing",
+        subjects: Vec::new(),
+        batch: 64,
+        repeats: Repeats::Dropped,
+    };
     let ears = Arc::clone(&heard);
     let handler = move |_: &mut mesh::store::Conn, events: &[Received]| {
         ears.lock().expect("not poisoned").extend_from_slice(events);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use mesh::consumer::{self, ConsumerSpec, HandlerError};
+use mesh::consumer::{self, ConsumerSpec, HandlerError, Repeats};
 use mesh::event::Received;
 use mesh::store::{DatabaseUrl, Id, Micros, Store};
 use mesh::testing::{TestMesh, eventually, postgres};
@@ -29,7 +29,13 @@ impl Published {
         let (dir, url) = mesh::testing::database();
         let store = Store::open(&url, "gather", message::MIGRATIONS).expect("a fresh database");
         let (events, shutdown) = (Arc::<std::sync::Mutex<Vec<Received>>>::default(), CancellationToken::new());
-        let spec = ConsumerSpec { stream: "MESSAGE", durable: "test-on-message", subjects: Vec::new(), batch: 256 };
+        let spec = ConsumerSpec {
+            stream: "MESSAGE",
+            durable: "test-on-message",
+            subjects: Vec::new(),
+            batch: 256,
+            repeats: Repeats::Dropped,
+        };
         let gathered = Arc::clone(&events);
         let handler = move |_: &mut mesh::store::Conn, batch: &[Received]| -> Result<(), HandlerError> {
             gathered.lock().expect("not poisoned").extend_from_slice(batch);
@@ -116,7 +122,7 @@ async fn a_service_that_was_down_catches_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_share_the_work() {
     let mut mesh = TestMesh::start().await;
-    let mut publisher = crate::publisher::Publisher::new(mesh.broker().bus().await);
+    let mut publisher = mesh::testing::Publisher::new(mesh.broker().bus().await, || message::MIGRATIONS);
     let [(one, first), (two, second)] = [beside(&mesh, "one"), beside(&mesh, "two")];
     let running = [serve(one, config(&first)).await, serve(two, config(&second)).await];
     let bookings: Vec<_> = (0..300).map(|_| Booking::of("users/alice")).collect();
@@ -135,7 +141,7 @@ async fn two_replicas_deliver_each_message_once() {
     let database = tokio::task::spawn_blocking(postgres).await.expect("no panic");
     let mut mesh = TestMesh::start().await.on(database.url.clone());
     let published = Published::by(&mut mesh).await;
-    let mut publisher = crate::publisher::Publisher::new(mesh.broker().bus().await);
+    let mut publisher = mesh::testing::Publisher::new(mesh.broker().bus().await, || message::MIGRATIONS);
     let [(one, first), (two, second)] = [beside(&mesh, "one"), beside(&mesh, "two")];
     let running = [serve(one, config(&first)).await, serve(two, config(&second)).await];
     let bookings: Vec<_> = (0..300).map(|_| Booking::of("users/alice")).collect();

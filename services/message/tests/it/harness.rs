@@ -12,7 +12,7 @@ use proto::contract::Role;
 use proto::message::v1::message_service_client::MessageServiceClient;
 use proto::message::v1::{ListMessagesRequest, Message, message as contract};
 
-use crate::publisher::Publisher;
+use mesh::testing::Publisher;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
@@ -30,7 +30,7 @@ impl Harness {
     }
 
     pub(crate) async fn start_with(mut mesh: TestMesh, configure: impl FnOnce(&mut Config)) -> Self {
-        let publisher = Publisher::new(mesh.broker().bus().await);
+        let publisher = Publisher::new(mesh.broker().bus().await, || message::MIGRATIONS);
         let mut config = config(&mesh.folder().join("messages.jsonl"));
         configure(&mut config);
         Self { message: serve(mesh.node(), config.clone()).await, mesh, publisher, config }

@@ -4,5 +4,4 @@ mod delivery;
 mod harness;
 mod hook;
 mod news;
-mod publisher;
 mod reading;

@@ -1,6 +1,5 @@
 //! The view service through its public surface: events in by the broker, answers out by gRPC.
 
-mod publisher;
 mod story;
 
 use std::collections::HashSet;
@@ -21,8 +20,8 @@ use proto::view::v1::{
 };
 use tonic::{Code, Status};
 
-use self::publisher::Publisher;
 use self::story::{Place, Story, TRACE_ID};
+use mesh::testing::Publisher;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -35,7 +34,7 @@ struct Harness {
 impl Harness {
     async fn start() -> Self {
         let mut mesh = TestMesh::start().await;
-        let publisher = Publisher::new(mesh.broker().bus().await);
+        let publisher = Publisher::new(mesh.broker().bus().await, || view::MIGRATIONS);
         Self { view: serve(&mesh).await, mesh, publisher }
     }
 

@@ -1,30 +1,40 @@
-//! Stands in for the other services: an outbox and a relay of each, on the test's broker.
+//! What a consumer's test needs of the services it listens to: an outbox and a relay of each, on the test's broker.
 
 use std::collections::HashMap;
 
-use mesh::bus::Bus;
-use mesh::event::NewEvent;
-use mesh::store::{DatabaseUrl, Store, StoreError};
-use mesh::{deadline, outbox, relay};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::bus::Bus;
+use crate::event::NewEvent;
+use crate::store::{DatabaseUrl, Migrations, Store, StoreError};
+use crate::{deadline, outbox, relay};
+
 /// Publishes events as their services would.
-pub(crate) struct Publisher {
+pub struct Publisher {
     dir: TempDir,
     bus: Bus,
+    migrations: fn() -> Migrations,
     outboxes: HashMap<&'static str, Store>,
     shutdown: CancellationToken,
 }
 
 impl Publisher {
-    pub(crate) fn new(bus: Bus) -> Self {
+    /// Publishes on this broker. `migrations` are any service's: only the outbox beside its tables is used.
+    ///
+    /// # Panics
+    /// When there is no room for temporary files.
+    #[must_use]
+    pub fn new(bus: Bus, migrations: fn() -> Migrations) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Self { dir, bus, outboxes: HashMap::new(), shutdown: CancellationToken::new() }
+        Self { dir, bus, migrations, outboxes: HashMap::new(), shutdown: CancellationToken::new() }
     }
 
     /// Puts the events into the outboxes of their services; the relays publish them.
-    pub(crate) async fn publish(&mut self, events: Vec<NewEvent>) {
+    ///
+    /// # Panics
+    /// When an event is not named `holdfast.<service>.v1.<Event>`, or cannot be stored.
+    pub async fn publish(&mut self, events: Vec<NewEvent>) {
         let mut of: HashMap<&'static str, Vec<NewEvent>> = HashMap::new();
         for event in events {
             of.entry(event.kind.split('.').nth(1).expect("holdfast.<service>.v1.<Event>")).or_default().push(event);
@@ -41,8 +51,7 @@ impl Publisher {
     fn outbox(&mut self, service: &'static str) -> &Store {
         self.outboxes.entry(service).or_insert_with(|| {
             let url = DatabaseUrl::Sqlite(self.dir.path().join(format!("{service}.db")));
-            // Only the outbox is used; whose tables are beside it does not matter.
-            let store = Store::open(&url, service, message::MIGRATIONS).expect("a fresh database");
+            let store = Store::open(&url, service, (self.migrations)()).expect("a fresh database");
             let shutdown = self.shutdown.clone();
             drop(deadline::spawn(relay::run(store.clone(), self.bus.clone(), service, shutdown)));
             store
