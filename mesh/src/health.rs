@@ -7,13 +7,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthRpc, HealthServer};
 use tonic_health::server::{HealthReporter, HealthService};
 
 /// How often dependencies are looked at.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How soon again while one is missing.
+const PROBE_AGAIN: Duration = Duration::from_millis(50);
 /// A dependency that takes longer to answer is not there.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// The name that never depends on anything else.
@@ -75,23 +77,21 @@ impl Health {
 
     /// Follows the dependencies until dropped.
     pub(crate) async fn follow(self, dependencies: Vec<Readiness>) -> Infallible {
-        let mut ticks = interval(PROBE_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut before = None;
         loop {
-            ticks.tick().await;
             let missing = missing(&dependencies).await;
-            if before.as_ref() == Some(&missing) {
-                continue;
+            let pause = if missing.is_empty() { PROBE_EVERY } else { PROBE_AGAIN };
+            if before.as_ref() != Some(&missing) {
+                if missing.is_empty() {
+                    tracing::info!("ready");
+                    self.set(ServingStatus::Serving).await;
+                } else {
+                    tracing::warn!(?missing, "not ready");
+                    self.set(ServingStatus::NotServing).await;
+                }
+                before = Some(missing);
             }
-            if missing.is_empty() {
-                tracing::info!("ready");
-                self.set(ServingStatus::Serving).await;
-            } else {
-                tracing::warn!(?missing, "not ready");
-                self.set(ServingStatus::NotServing).await;
-            }
-            before = Some(missing);
+            sleep(pause).await;
         }
     }
 

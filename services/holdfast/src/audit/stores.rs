@@ -57,19 +57,21 @@ impl Stores {
         Ok(self.store(service)?.read(|conn| Ok::<_, StoreError>(query(conn)?)).await?)
     }
 
-    /// Events appended to all outboxes so far, by their sequence.
+    /// Events about reservations that are in the outboxes.
     pub(crate) async fn appended(&self) -> Result<u64> {
         let mut sum = 0;
         for service in Service::ALL {
-            let last = "SELECT CAST(MAX(seq) AS BIGINT) AS value FROM outbox";
-            sum += self.read(service, |conn| number(conn, last)).await?;
+            // What listing tells of listings, capacity and reviews is about no reservation.
+            let count = "SELECT CAST(COUNT(*) AS BIGINT) AS value FROM outbox \
+                WHERE kind NOT LIKE 'holdfast.listing.%' OR kind LIKE 'holdfast.listing.v1.Hold%'";
+            sum += self.read(service, |conn| number(conn, count)).await?;
         }
         Ok(sum)
     }
 
-    /// Events that the view has dealt with so far.
+    /// Events about reservations that the view has in its timelines.
     pub(crate) async fn seen_by_view(&self) -> Result<u64> {
-        let count = "SELECT CAST(COUNT(*) AS BIGINT) AS value FROM inbox";
+        let count = "SELECT CAST(COUNT(*) AS BIGINT) AS value FROM timeline";
         self.read(Service::View, |conn| number(conn, count)).await
     }
 

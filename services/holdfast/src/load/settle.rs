@@ -18,7 +18,7 @@ pub(super) struct Settling<'a> {
     before: Counters,
 }
 
-/// The view consumes every event of every service, so what it has seen is a count of what has arrived.
+/// The view consumes every event of every service and keeps those about reservations, so what it has is a count of what has arrived.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Counters {
     appended: u64,
