@@ -1,6 +1,5 @@
 //! Command-line groups that the services have in common. Every option can come from the environment instead.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,22 +8,6 @@ use clap::Args;
 use crate::identity::{IssuerError, KeyDirectory, ServiceIdentity, Verifier};
 use crate::server::Drain;
 use crate::store::DatabaseUrl;
-
-/// Where the gRPC server listens.
-#[derive(Args, Clone, Debug)]
-pub struct ListenArgs {
-    /// Address to listen on. Loopback unless told otherwise
-    #[arg(long, env = "HOLDFAST_LISTEN_HOST", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    pub listen_host: IpAddr,
-}
-
-impl ListenArgs {
-    /// The socket address with this port; 0 takes a free one.
-    #[must_use]
-    pub fn socket(&self, port: u16) -> SocketAddr {
-        SocketAddr::new(self.listen_host, port)
-    }
-}
 
 /// Whose tokens count, and who we are.
 #[derive(Args, Clone, Debug)]

@@ -59,9 +59,6 @@ pub enum MoneyError {
     /// Less than zero where that makes no sense.
     #[error("the amount is negative")]
     Negative,
-    /// Two currencies where one is needed.
-    #[error("the currencies differ")]
-    CurrencyMismatch,
 }
 
 impl MoneyError {
@@ -74,7 +71,6 @@ impl MoneyError {
             Self::TooFine => "MONEY_TOO_FINE",
             Self::Overflow => "MONEY_OVERFLOW",
             Self::Negative => "MONEY_NEGATIVE",
-            Self::CurrencyMismatch => "CURRENCY_MISMATCH",
         }
     }
 }
@@ -110,18 +106,6 @@ impl Money {
     /// [`MoneyError::Negative`].
     pub const fn not_negative(self) -> Result<Self, MoneyError> {
         if self.minor < 0 { Err(MoneyError::Negative) } else { Ok(self) }
-    }
-
-    /// The sum.
-    ///
-    /// # Errors
-    /// [`MoneyError::CurrencyMismatch`], [`MoneyError::Overflow`].
-    pub fn plus(self, other: Self) -> Result<Self, MoneyError> {
-        if self.currency != other.currency {
-            return Err(MoneyError::CurrencyMismatch);
-        }
-        let minor = self.minor.checked_add(other.minor).ok_or(MoneyError::Overflow)?;
-        Ok(Self { minor, ..self })
     }
 
     /// So many times the amount.
@@ -214,12 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn arithmetic_never_wraps_nor_mixes_currencies() {
+    fn a_product_never_wraps() {
         let won = Money::from_minor(i64::MAX, Currency::KRW);
+        assert_eq!(won.times(1), Ok(won));
         assert_eq!(won.times(2), Err(MoneyError::Overflow));
-        assert_eq!(won.plus(Money::from_minor(1, Currency::KRW)), Err(MoneyError::Overflow));
-        let euro = Currency::from_code("EUR").expect("a currency");
-        assert_eq!(won.plus(Money::from_minor(1, euro)), Err(MoneyError::CurrencyMismatch));
     }
 
     #[test]
