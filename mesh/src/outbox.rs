@@ -11,6 +11,7 @@ use diesel::result::Error;
 
 use crate::event::NewEvent;
 use crate::schema::outbox::{self, dsl as o};
+use crate::statement;
 use crate::store::{Conn, Exec, Fetch, Id, Micros, note_append};
 
 /// How long published events are kept.
@@ -151,8 +152,8 @@ pub(crate) fn mark(conn: &mut Conn, published: &[i64], now: Micros) -> QueryResu
     let runs: Vec<&[i64]> = published.chunk_by(|a, b| a + 1 == *b).collect();
     if runs.len() <= 8 {
         for run in runs {
-            let rows = o::outbox.filter(o::seq.between(run[0], run[run.len() - 1]));
-            diesel::update(rows).set(o::published_at.eq(now)).exec(conn)?;
+            let (first, last) = (run[0], run[run.len() - 1]);
+            statement!("UPDATE outbox SET published_at = ? WHERE seq BETWEEN ? AND ?", now, first, last).exec(conn)?;
         }
         return Ok(());
     }

@@ -9,6 +9,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
 
 use crate::schema::requests::{self, dsl as r};
+use crate::statement;
 use crate::store::{Conn, Exec, Fetch, Id, Micros};
 
 /// How long a request id is remembered.
@@ -121,7 +122,7 @@ pub fn find(conn: &mut Conn, key: &RequestKey, fingerprint: [u8; 32]) -> QueryRe
 /// # Errors
 /// Whatever the database refuses.
 pub fn complete(conn: &mut Conn, key: &RequestKey, answer: &[u8]) -> QueryResult<()> {
-    diesel::update(r::requests.filter(r::key.eq(key.0.as_slice()))).set(r::answer.eq(answer)).exec(conn).map(|_| ())
+    statement!("UPDATE requests SET answer = ? WHERE key = ?", answer, key.0.as_slice()).exec(conn).map(|_| ())
 }
 
 /// Moves an unanswered request from one resource to another, e.g. when its first attempt was undone; `false` if another call was faster.

@@ -8,6 +8,7 @@ mod job;
 mod open;
 mod signal;
 mod sql;
+mod statement;
 mod transaction;
 mod types;
 mod worker;
@@ -28,6 +29,9 @@ use self::open::{FileLock, Opener};
 pub(crate) use self::signal::note_append;
 pub use self::signal::{CommitSignal, CommitWatch};
 pub use self::sql::{Conn, Exec, Fetch};
+#[doc(hidden)]
+pub use self::statement::expect_binds;
+pub use self::statement::{Bind, Statement, upsert};
 pub use self::types::{Id, InvalidId, InvalidInstant, Micros};
 use self::worker::{Link, Queued};
 use crate::telemetry::Carried;

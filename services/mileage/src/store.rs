@@ -1,7 +1,8 @@
 //! Rows and statements. Entries are only ever inserted; the unique index on payment and kind is the last word on who was first.
 
 use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
-use diesel::upsert::excluded;
+use diesel::sql_types::BigInt;
+use mesh::statement;
 use mesh::store::{Conn, Exec, Fetch, Id, Micros};
 use mesh::value::Page;
 
@@ -65,18 +66,17 @@ pub(crate) const fn kind_of(number: i16) -> Kind {
 
 /// Changes a balance and answers the new one. From here to the end of the transaction nobody else changes it.
 fn add(conn: &mut Conn, customer: &str, points: i64, now: Micros) -> QueryResult<i64> {
-    diesel::insert_into(a::accounts)
-        .values((a::customer.eq(customer), a::balance.eq(points), a::version.eq(1_i64), a::updated_at.eq(now)))
-        .on_conflict(a::customer)
-        .do_update()
-        .set((
-            a::balance.eq(a::balance + excluded(a::balance)),
-            a::version.eq(a::version + 1),
-            a::updated_at.eq(excluded(a::updated_at)),
-        ))
-        .returning(a::balance)
-        .one(conn)?
-        .ok_or(diesel::NotFound)
+    statement!(
+        "INSERT INTO accounts (customer, balance, version, updated_at) VALUES (?, ?, 1, ?) \
+         ON CONFLICT (customer) DO UPDATE SET balance = accounts.balance + excluded.balance, version = accounts.version + 1, \
+         updated_at = excluded.updated_at RETURNING balance",
+        customer,
+        points,
+        now
+    )
+    .returning::<BigInt>()
+    .one(conn)?
+    .ok_or(diesel::NotFound)
 }
 
 fn insert(conn: &mut Conn, entry: &Entry) -> QueryResult<bool> {

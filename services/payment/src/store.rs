@@ -3,6 +3,7 @@
 use diesel::prelude::{
     BoolExpressionMethods, ExpressionMethods, Insertable, NullableExpressionMethods, QueryDsl, QueryResult, Queryable,
 };
+use mesh::statement;
 use mesh::store::{Conn, Exec, Fetch, Id, Micros};
 use mesh::value::{Currency, Money, Page};
 
@@ -33,6 +34,14 @@ struct Row {
     version: i64,
     created_at: Micros,
     updated_at: Micros,
+}
+
+/// The columns of [`Row`], in its order.
+macro_rules! columns {
+    () => {
+        "id, reservation_id, customer, amount_minor, currency, method, state, mileage_points, mileage, provider_answer, \
+         refund_requested_by, due_at, leased, version, created_at, updated_at"
+    };
 }
 
 impl From<&Payment> for Row {
@@ -210,20 +219,18 @@ pub(crate) fn release(conn: &mut Conn, id: Id, next: Micros) -> QueryResult<usiz
 
 /// Stores the outcome of a charge, if it is still wanted: waiting, and no refund requested.
 pub(crate) fn settle(conn: &mut Conn, settled: &Payment) -> QueryResult<bool> {
-    let open =
-        p::payments.filter(p::id.eq(settled.id)).filter(p::state.eq(WAITING)).filter(p::refund_requested_by.is_null());
-    let rows = diesel::update(open)
-        .set((
-            p::state.eq(state_number(settled.state)),
-            p::mileage.eq(mileage_number(settled.mileage)),
-            p::provider_answer.eq(settled.provider_answer.as_deref()),
-            p::method.eq(""),
-            p::due_at.eq(None::<Micros>),
-            p::leased.eq(false),
-            p::version.eq(settled.version),
-            p::updated_at.eq(settled.updated_at),
-        ))
-        .exec(conn)?;
+    let rows = statement!(
+        "UPDATE payments SET state = ?, mileage = ?, provider_answer = ?, method = '', due_at = NULL, leased = FALSE, \
+         version = ?, updated_at = ? WHERE id = ? AND state = ? AND refund_requested_by IS NULL",
+        state_number(settled.state),
+        mileage_number(settled.mileage),
+        settled.provider_answer.as_deref(),
+        settled.version,
+        settled.updated_at,
+        settled.id,
+        WAITING
+    )
+    .exec(conn)?;
     Ok(rows == 1)
 }
 
@@ -280,15 +287,23 @@ pub(crate) fn mark(
     due_at: Micros,
     now: Micros,
 ) -> QueryResult<Option<Payment>> {
-    let live = p::payments
-        .filter(p::reservation_id.eq(reservation))
-        .filter(p::state.eq(WAITING).or(p::state.eq(APPROVED)))
-        .filter(p::refund_requested_by.is_null());
-    diesel::update(live)
-        .set((p::refund_requested_by.eq(by), p::due_at.eq(due_at), p::leased.eq(due_at > now), p::updated_at.eq(now)))
-        .returning(payments::all_columns)
-        .one(conn)
-        .map(as_payment)
+    statement!(
+        concat!(
+            "UPDATE payments SET refund_requested_by = ?, due_at = ?, leased = ?, updated_at = ? \
+             WHERE reservation_id = ? AND state IN (?, ?) AND refund_requested_by IS NULL RETURNING ",
+            columns!()
+        ),
+        by,
+        due_at,
+        due_at > now,
+        now,
+        reservation,
+        WAITING,
+        APPROVED
+    )
+    .returning::<payments::SqlType>()
+    .one(conn)
+    .map(as_payment)
 }
 
 /// Marks a payment for refund by its own drive, which cannot finish it; only while it is waiting and nobody else did.
@@ -308,22 +323,21 @@ pub(crate) fn give_up(conn: &mut Conn, id: Id, now: Micros) -> QueryResult<Optio
 
 /// Stores that the money is back. `None` if it was stored before.
 pub(crate) fn cancel(conn: &mut Conn, id: Id, now: Micros) -> QueryResult<Option<Payment>> {
-    let owed = p::payments
-        .filter(p::id.eq(id))
-        .filter(p::state.eq(WAITING).or(p::state.eq(APPROVED)))
-        .filter(p::refund_requested_by.is_not_null());
-    diesel::update(owed)
-        .set((
-            p::state.eq(CANCELLED),
-            p::method.eq(""),
-            p::due_at.eq(None::<Micros>),
-            p::leased.eq(false),
-            p::version.eq(p::version + 1),
-            p::updated_at.eq(now),
-        ))
-        .returning(payments::all_columns)
-        .one(conn)
-        .map(as_payment)
+    statement!(
+        concat!(
+            "UPDATE payments SET state = ?, method = '', due_at = NULL, leased = FALSE, version = version + 1, updated_at = ? \
+             WHERE id = ? AND state IN (?, ?) AND refund_requested_by IS NOT NULL RETURNING ",
+            columns!()
+        ),
+        CANCELLED,
+        now,
+        id,
+        WAITING,
+        APPROVED
+    )
+    .returning::<payments::SqlType>()
+    .one(conn)
+    .map(as_payment)
 }
 
 /// Makes everything that is leased due: for a process that starts and knows that no other has the database.

@@ -5,6 +5,7 @@ use mesh::{
     event::NewEvent,
     outbox,
     requests::{self, Claim, RequestKey},
+    statement,
     store::{Conn, Exec, Fetch, Id, Micros},
     value::{Currency, Day, Money, Page},
 };
@@ -224,20 +225,22 @@ fn insert(conn: &mut Conn, reservation: &Reservation, saga: &Saga) -> QueryResul
 /// Stores `next` where version `seen` still stands, with its events; `false` when somebody else was faster.
 pub(crate) fn change(conn: &mut Conn, seen: i64, next: &Reservation, events: &[NewEvent]) -> QueryResult<bool> {
     let row = Row::from(next);
-    let changed = diesel::update(r::reservations.find(next.id))
-        .filter(r::version.eq(seen))
-        .set((
-            r::host.eq(row.host),
-            r::listing_title.eq(row.listing_title),
-            r::state.eq(row.state),
-            r::total_minor.eq(row.total_minor),
-            r::currency.eq(row.currency),
-            r::mileage.eq(row.mileage),
-            r::payment_id.eq(row.payment_id),
-            r::version.eq(row.version),
-            r::updated_at.eq(row.updated_at),
-        ))
-        .exec(conn)?;
+    let changed = statement!(
+        "UPDATE reservations SET host = ?, listing_title = ?, state = ?, total_minor = ?, currency = ?, mileage = ?, \
+         payment_id = ?, version = ?, updated_at = ? WHERE id = ? AND version = ?",
+        row.host.as_deref(),
+        row.listing_title.as_deref(),
+        row.state.as_str(),
+        row.total_minor,
+        row.currency.as_deref(),
+        row.mileage,
+        row.payment_id,
+        row.version,
+        row.updated_at,
+        row.id,
+        seen
+    )
+    .exec(conn)?;
     if changed == 1 {
         outbox::push_all(conn, NAME, events)?;
     }
@@ -266,9 +269,14 @@ pub(crate) fn end(
 
 /// Turns a saga round: from now on it is undone, whoever works on it.
 pub(crate) fn turn(conn: &mut Conn, id: Id, failure: &Failure, lease_until: Micros) -> QueryResult<bool> {
-    let turned = diesel::update(s::sagas.find(id))
-        .set((s::failure.eq(Some(failure.to_stored())), s::lease_until.eq(lease_until)))
-        .exec(conn)?;
+    let failure = failure.to_stored();
+    let turned = statement!(
+        "UPDATE sagas SET failure = ?, lease_until = ? WHERE reservation_id = ?",
+        failure.as_str(),
+        lease_until,
+        id
+    )
+    .exec(conn)?;
     Ok(turned == 1)
 }
 
@@ -285,10 +293,13 @@ pub(crate) fn due(conn: &mut Conn, now: Micros, limit: i64) -> QueryResult<Vec<S
 
 /// Takes a saga over; `false` when another worker was faster.
 pub(crate) fn take_over(conn: &mut Conn, saga: &Saga, lease_until: Micros) -> QueryResult<bool> {
-    let taken = diesel::update(s::sagas.find(saga.reservation))
-        .filter(s::lease_until.eq(saga.lease_until))
-        .set((s::lease_until.eq(lease_until), s::attempts.eq(s::attempts + 1)))
-        .exec(conn)?;
+    let taken = statement!(
+        "UPDATE sagas SET lease_until = ?, attempts = attempts + 1 WHERE reservation_id = ? AND lease_until = ?",
+        lease_until,
+        saga.reservation,
+        saga.lease_until
+    )
+    .exec(conn)?;
     Ok(taken == 1)
 }
 

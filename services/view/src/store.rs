@@ -6,14 +6,13 @@
 
 use std::collections::HashSet;
 
-use diesel::dsl::case_when;
 use diesel::prelude::{ExpressionMethods, Insertable, QueryResult};
 use diesel::query_dsl::methods::FilterDsl;
 use diesel::upsert::excluded;
-use mesh::store::{Conn, Exec, Fetch, Id, Micros};
+use mesh::store::{Bind, Conn, Exec, Fetch, Id, Micros, upsert};
 
 use crate::projection::{Changes, Entry, Fact, Trip};
-use crate::schema::{listing_views, reviews, timeline, trips};
+use crate::schema::{listing_views, reviews, timeline};
 
 mod read;
 #[cfg(test)]
@@ -40,7 +39,7 @@ pub(crate) fn apply(conn: &mut Conn, facts: Vec<Fact>) -> QueryResult<()> {
 fn insert_entries(conn: &mut Conn, facts: &[Fact]) -> QueryResult<HashSet<Id>> {
     let rows: Vec<_> = facts.iter().filter_map(|fact| fact.entry.as_ref()).map(EntryRow::from).collect();
     match conn {
-        // No round trips to save, and one row's statement is prepared once for all: less work than reading the text of a long one.
+        // As in [`upsert`]: no round trips to save, and one row's statement is prepared once for all.
         Conn::Sqlite(_) => {
             let mut new = HashSet::with_capacity(rows.len());
             for row in &rows {
@@ -57,72 +56,90 @@ fn insert_entries(conn: &mut Conn, facts: &[Fact]) -> QueryResult<HashSet<Id>> {
     }
 }
 
-macro_rules! newer {
-    ($column:ident by $guard:ident) => {
-        case_when(excluded(trips::$guard).gt(trips::$guard), excluded(trips::$column)).otherwise(trips::$column)
+const INSERT_TRIP: &str = "INSERT INTO trips (id, listing, customer, host, reservation, reservation_state, reservation_version, hold_state, \
+    hold_version, payment, payment_state, payment_version, mileage_points, message_count, updated_at)";
+
+/// Merges rows into trips as [`Trip::merge`] does: each column is the newer one by its guard, or a sum.
+macro_rules! merge {
+    ($($column:ident by $guard:ident),+) => {
+        concat!(
+            "ON CONFLICT (id) DO UPDATE SET ",
+            $(newer!($column by $guard), ", ",)+
+            newer!(updated_at by updated_at),
+            ", mileage_points = trips.mileage_points + excluded.mileage_points, \
+             message_count = trips.message_count + excluded.message_count"
+        )
     };
 }
 
-/// The statement that merges rows into trips as [`Trip::merge`] does: each column is the newer one by its guard, or a sum.
-macro_rules! merge {
-    ($rows:expr; $($column:ident by $guard:ident),+) => {
-        diesel::insert_into(trips::table).values($rows).on_conflict(trips::id).do_update().set((
-            $(trips::$column.eq(newer!($column by $guard)),)+
-            trips::mileage_points.eq(trips::mileage_points + excluded(trips::mileage_points)),
-            trips::message_count.eq(trips::message_count + excluded(trips::message_count)),
-            trips::updated_at.eq(newer!(updated_at by updated_at)),
-        ))
+macro_rules! newer {
+    ($column:ident by $guard:ident) => {
+        concat!(
+            stringify!($column),
+            " = CASE WHEN excluded.",
+            stringify!($guard),
+            " > trips.",
+            stringify!($guard),
+            " THEN excluded.",
+            stringify!($column),
+            " ELSE trips.",
+            stringify!($column),
+            " END"
+        )
     };
 }
 
 /// [`merge!`] for rows in which a reservation was told.
-macro_rules! merge_told {
-    ($rows:expr) => {
-        merge!(
-            $rows;
-            listing by reservation_version,
-            customer by reservation_version,
-            host by reservation_version,
-            reservation by reservation_version,
-            reservation_state by reservation_version,
-            reservation_version by reservation_version,
-            hold_state by hold_version,
-            hold_version by hold_version,
-            payment by payment_version,
-            payment_state by payment_version,
-            payment_version by payment_version
-        )
-    };
-}
+const MERGE_TOLD: &str = merge!(
+    listing by reservation_version,
+    customer by reservation_version,
+    host by reservation_version,
+    reservation by reservation_version,
+    reservation_state by reservation_version,
+    reservation_version by reservation_version,
+    hold_state by hold_version,
+    hold_version by hold_version,
+    payment by payment_version,
+    payment_state by payment_version,
+    payment_version by payment_version
+);
 
 /// [`merge!`] for rows in which none was: leaving its columns out spares their indexes.
-macro_rules! merge_rest {
-    ($rows:expr) => {
-        merge!(
-            $rows;
-            hold_state by hold_version,
-            hold_version by hold_version,
-            payment by payment_version,
-            payment_state by payment_version,
-            payment_version by payment_version
-        )
-    };
-}
+const MERGE_REST: &str = merge!(
+    hold_state by hold_version,
+    hold_version by hold_version,
+    payment by payment_version,
+    payment_state by payment_version,
+    payment_version by payment_version
+);
 
 fn merge_trips(conn: &mut Conn, changes: &Changes) -> QueryResult<()> {
-    let rows = changes.trips.iter().map(|(id, trip)| TripRow::of(*id, trip));
-    let (told, rest): (Vec<_>, Vec<_>) = rows.partition(|row| row.reservation_version > 0);
-    match conn {
-        // As above: row by row is less work.
-        Conn::Sqlite(_) => {
-            told.iter().try_for_each(|row| merge_told!(row).exec(conn).map(|_| ()))?;
-            rest.iter().try_for_each(|row| merge_rest!(row).exec(conn).map(|_| ()))
-        }
-        Conn::Postgres(_) => {
-            merge_told!(&told).exec(conn)?;
-            merge_rest!(&rest).exec(conn).map(|_| ())
-        }
-    }
+    let (told, rest): (Vec<_>, Vec<_>) = changes.trips.iter().partition(|(_, trip)| trip.reservation.version() > 0);
+    let rows = |trips: Vec<(&Id, _)>| trips.into_iter().map(|(id, trip)| trip_row(*id, trip)).collect::<Vec<_>>();
+    upsert(conn, INSERT_TRIP, &rows(told), MERGE_TOLD)?;
+    upsert(conn, INSERT_TRIP, &rows(rest), MERGE_REST)
+}
+
+/// The values for [`INSERT_TRIP`], in its order.
+fn trip_row(id: Id, trip: &Trip) -> [Bind<'_>; 15] {
+    let (reservation, payment) = (trip.reservation.get(), trip.payment.get());
+    [
+        id.into(),
+        reservation.map(|told| told.listing).into(),
+        reservation.map(|told| told.customer.as_str()).into(),
+        reservation.map(|told| told.host.as_str()).into(),
+        reservation.map(|told| told.snapshot.as_slice()).into(),
+        reservation.map_or(0, |told| told.state).into(),
+        trip.reservation.version().into(),
+        trip.hold.get().copied().unwrap_or(0).into(),
+        trip.hold.version().into(),
+        payment.map(|told| told.id).into(),
+        payment.map_or(0, |told| told.state).into(),
+        trip.payment.version().into(),
+        trip.mileage_points.into(),
+        trip.message_count.into(),
+        trip.updated_at.into(),
+    ]
 }
 
 fn merge_listings(conn: &mut Conn, changes: &Changes) -> QueryResult<()> {
@@ -193,49 +210,6 @@ impl<'a> From<&'a Entry> for EntryRow<'a> {
             causation: entry.causation,
             trace_id: entry.trace_id.as_deref(),
             summary: &entry.summary,
-        }
-    }
-}
-
-#[derive(Insertable)]
-#[diesel(table_name = trips, treat_none_as_default_value = false)]
-struct TripRow<'a> {
-    id: Id,
-    listing: Option<Id>,
-    customer: Option<&'a str>,
-    host: Option<&'a str>,
-    reservation: Option<&'a [u8]>,
-    reservation_state: i16,
-    reservation_version: i64,
-    hold_state: i16,
-    hold_version: i64,
-    payment: Option<Id>,
-    payment_state: i16,
-    payment_version: i64,
-    mileage_points: i64,
-    message_count: i32,
-    updated_at: Micros,
-}
-
-impl<'a> TripRow<'a> {
-    fn of(id: Id, trip: &'a Trip) -> Self {
-        let (reservation, payment) = (trip.reservation.get(), trip.payment.get());
-        Self {
-            id,
-            listing: reservation.map(|told| told.listing),
-            customer: reservation.map(|told| told.customer.as_str()),
-            host: reservation.map(|told| told.host.as_str()),
-            reservation: reservation.map(|told| told.snapshot.as_slice()),
-            reservation_state: reservation.map_or(0, |told| told.state),
-            reservation_version: trip.reservation.version(),
-            hold_state: trip.hold.get().copied().unwrap_or(0),
-            hold_version: trip.hold.version(),
-            payment: payment.map(|told| told.id),
-            payment_state: payment.map_or(0, |told| told.state),
-            payment_version: trip.payment.version(),
-            mileage_points: trip.mileage_points,
-            message_count: trip.message_count,
-            updated_at: trip.updated_at,
         }
     }
 }

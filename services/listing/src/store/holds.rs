@@ -1,6 +1,7 @@
 //! Holds.
 
 use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
+use mesh::statement;
 use mesh::store::{Conn, Exec, Fetch, Id, Micros};
 use mesh::value::Day;
 
@@ -128,22 +129,13 @@ pub(crate) fn has_committed(conn: &mut Conn, listing: Id, customer: &str) -> Que
 
 /// Commits those of the reservations' holds that are held; answers them.
 pub(crate) fn commit(conn: &mut Conn, reservations: &[Id], at: Micros) -> QueryResult<Vec<Hold>> {
-    let rows: Vec<Row> = diesel::update(holds::table.filter(holds::reservation_id.eq_any(reservations)))
-        .filter(holds::state.eq(HoldState::Held.code()))
-        .set((
-            holds::state.eq(HoldState::Committed.code()),
-            holds::version.eq(holds::version + 1),
-            holds::updated_at.eq(at),
-        ))
-        .returning(holds::all_columns)
-        .all(conn)?;
-    rows.into_iter().map(Row::hold).collect()
+    advance(conn, reservations, HoldState::Committed, at)
 }
 
 /// Releases those of the reservations' holds that are live, gives back their nights, and marks reservations that never held anything, so
 /// that none of them will. Answers the holds released now.
 pub(crate) fn release(conn: &mut Conn, reservations: &[Id], at: Micros) -> QueryResult<Vec<Hold>> {
-    let mut released = end(conn, reservations, at)?;
+    let mut released = advance(conn, reservations, HoldState::Released, at)?;
     let rest: Vec<Id> =
         reservations.iter().filter(|id| !released.iter().any(|hold| hold.reservation == **id)).copied().collect();
     let mut unknown = 0;
@@ -153,21 +145,29 @@ pub(crate) fn release(conn: &mut Conn, reservations: &[Id], at: Micros) -> Query
     }
     if unknown < rest.len() {
         // Released before; or, on PostgreSQL, placed by a transaction that ended after the first look.
-        released.extend(end(conn, &rest, at)?);
+        released.extend(advance(conn, &rest, HoldState::Released, at)?);
     }
     nights::release(conn, &released)?;
     Ok(released)
 }
 
-fn end(conn: &mut Conn, reservations: &[Id], at: Micros) -> QueryResult<Vec<Hold>> {
-    let rows: Vec<Row> = diesel::update(holds::table.filter(holds::reservation_id.eq_any(reservations)))
-        .filter(holds::state.ne(HoldState::Released.code()))
-        .set((
-            holds::state.eq(HoldState::Released.code()),
-            holds::version.eq(holds::version + 1),
-            holds::updated_at.eq(at),
-        ))
-        .returning(holds::all_columns)
-        .all(conn)?;
-    rows.into_iter().map(Row::hold).collect()
+/// Moves those of the reservations' holds that are neither there yet nor released; answers them.
+fn advance(conn: &mut Conn, reservations: &[Id], to: HoldState, at: Micros) -> QueryResult<Vec<Hold>> {
+    let mut moved = Vec::with_capacity(reservations.len());
+    for reservation in reservations {
+        let row: Option<Row> = statement!(
+            "UPDATE holds SET state = ?, version = version + 1, updated_at = ? WHERE reservation_id = ? AND state NOT IN (?, ?) \
+             RETURNING reservation_id, listing_id, customer, check_in, check_out, units, state, version, total_minor, currency, \
+             mileage, mileage_points, host, display_name, created_at, updated_at",
+            to.code(),
+            at,
+            *reservation,
+            to.code(),
+            HoldState::Released.code()
+        )
+        .returning::<holds::SqlType>()
+        .one(conn)?;
+        moved.extend(row.map(Row::hold).transpose()?);
+    }
+    Ok(moved)
 }

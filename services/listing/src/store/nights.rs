@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::upsert::excluded;
-use mesh::store::{Conn, Exec, Fetch, Id};
+use mesh::statement;
+use mesh::store::{Conn, Exec, Fetch, Id, upsert};
 use mesh::value::Day;
 
 use crate::domain::{Hold, Night, Stay};
@@ -47,35 +48,12 @@ pub(crate) fn hold(conn: &mut Conn, hold: &Hold, default_capacity: i32) -> Query
     if hold.units > default_capacity {
         return hold_wide(conn, hold);
     }
-    let row = |night: Day| Row {
-        listing_id: hold.listing,
-        night: night.number(),
-        held: hold.units,
-        capacity: default_capacity,
-        pinned: false,
+    let row = |night: Day| {
+        [hold.listing.into(), night.number().into(), hold.units.into(), default_capacity.into(), false.into()]
     };
-    match conn {
-        // No round trips to save, and one row's statement is prepared once for all.
-        Conn::Sqlite(_) => hold.stay.nights().try_for_each(|night| {
-            diesel::insert_into(nights::table)
-                .values(row(night))
-                .on_conflict((nights::listing_id, nights::night))
-                .do_update()
-                .set(nights::held.eq(nights::held + excluded(nights::held)))
-                .exec(conn)
-                .map(|_| ())
-        }),
-        Conn::Postgres(_) => {
-            let rows: Vec<Row> = hold.stay.nights().map(row).collect();
-            diesel::insert_into(nights::table)
-                .values(&rows)
-                .on_conflict((nights::listing_id, nights::night))
-                .do_update()
-                .set(nights::held.eq(nights::held + excluded(nights::held)))
-                .exec(conn)
-                .map(|_| ())
-        }
-    }
+    let rows: Vec<_> = hold.stay.nights().map(row).collect();
+    let insert = "INSERT INTO nights (listing_id, night, held, capacity, pinned)";
+    upsert(conn, insert, &rows, "ON CONFLICT (listing_id, night) DO UPDATE SET held = nights.held + excluded.held")
 }
 
 /// More units than the default fit only on nights whose capacity the host has set, which therefore have a row. The upsert will not do: a
@@ -104,8 +82,7 @@ pub(crate) fn release(conn: &mut Conn, released: &[Hold]) -> QueryResult<()> {
         }
     }
     units.into_iter().try_for_each(|((listing, night), units)| {
-        diesel::update(nights::table.find((listing, night)))
-            .set(nights::held.eq(nights::held - units))
+        statement!("UPDATE nights SET held = held - ? WHERE listing_id = ? AND night = ?", units, listing, night)
             .exec(conn)
             .map(|_| ())
     })
