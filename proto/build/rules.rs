@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail, ensure};
+use heck::{ToSnakeCase, ToUpperCamelCase};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
 use crate::{
@@ -138,6 +139,7 @@ fn accessor(descriptor: &MessageDescriptor, path: &str) -> Result<String> {
 fn debug_implementation(descriptor: &MessageDescriptor) -> String {
     let mut fields = String::new();
     for field in descriptor.fields() {
+        assert!(field.containing_oneof().is_none(), "redaction next to a oneof is not supported");
         let name = field.name();
         let value = if is_redacted(&field) { "&\"<redacted>\"".to_owned() } else { format!("&self.{name}") };
         write!(fields, ".field({name:?}, {value})").expect("writing to a String cannot fail");
@@ -154,6 +156,18 @@ fn debug_implementation(descriptor: &MessageDescriptor) -> String {
 pub(crate) fn rust_path(descriptor: &MessageDescriptor) -> String {
     let package = descriptor.package_name().replace('.', "::");
     format!("{package}::{}", descriptor.name())
+}
+
+/// `holdfast::listing::v1::hold::Slot::Stay`: the variant that prost makes of a field of a oneof.
+pub(crate) fn rust_choice(field: &FieldDescriptor, oneof: &str) -> String {
+    let message = field.parent_message();
+    let package = message.package_name().replace('.', "::");
+    format!(
+        "{package}::{}::{}::{}",
+        message.name().to_snake_case(),
+        oneof.to_upper_camel_case(),
+        field.name().to_upper_camel_case()
+    )
 }
 
 /// What the option `field_behavior` says of a field.

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 use crate::{
     options::{extension, message, number, set_fields},
-    rules::{is_output_only, rust_path},
+    rules::{is_output_only, rust_choice, rust_path},
 };
 
 /// `impl Validate` for a message.
@@ -20,7 +20,11 @@ pub(crate) fn implementation(
     for field in descriptor.fields() {
         // What a caller sends in an output-only field is ignored, so nothing is asked of it.
         if !is_output_only(pool, &field)? {
-            body += &field_checks(pool, &field).with_context(|| format!("in the rules of {}", field.full_name()))?;
+            let checks = match field.containing_oneof() {
+                Some(oneof) => choice_checks(pool, &field, oneof.name()),
+                None => field_checks(pool, &field),
+            };
+            body += &checks.with_context(|| format!("in the rules of {}", field.full_name()))?;
         }
     }
     let (path, violations) = if body.is_empty() { ("_", "_") } else { ("path", "violations") };
@@ -31,11 +35,20 @@ pub(crate) fn implementation(
     ))
 }
 
-fn field_checks(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<String> {
-    let mut rules = Rules::default();
-    if let Some(option) = extension(pool, &field.options(), "buf.validate.field")? {
-        rules.read(&option)?;
+/// A field of a oneof: it has no rules of its own, only those of the message it may hold.
+fn choice_checks(pool: &DescriptorPool, field: &FieldDescriptor, oneof: &str) -> Result<String> {
+    ensure!(Rules::of(pool, field)? == Rules::default(), "rules on a field of a oneof are not supported");
+    if !is_ours(&field.kind()) {
+        return Ok(String::new());
     }
+    let (name, choice) = (field.name(), rust_choice(field, oneof));
+    Ok(format!(
+        "if let Some({choice}(inner)) = &self.{oneof} {{ crate::contract::Validate::validate(inner, &path.field({name:?}), violations); }}\n"
+    ))
+}
+
+fn field_checks(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<String> {
+    let rules = Rules::of(pool, field)?;
     let name = field.name();
     let at = format!("&path.field({name:?})");
     let mut code = String::new();
@@ -50,6 +63,16 @@ fn field_checks(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<String
         writeln!(code, "crate::validation::required({present}, {at}, violations);")?;
     }
     if field.is_list() {
+        if let Some(max) = rules.max_items {
+            writeln!(code, "crate::validation::items(self.{name}.len(), {max}, {at}, violations);")?;
+        }
+        if rules.defined_only {
+            let known = defined_values(field)?;
+            writeln!(
+                code,
+                "for (index, item) in self.{name}.iter().enumerate() {{ crate::validation::defined(matches!(item, {known}), &path.element({name:?}, index), violations); }}"
+            )?;
+        }
         if is_ours(&field.kind()) {
             writeln!(
                 code,
@@ -86,13 +109,8 @@ fn field_checks(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<String
         writeln!(checks, "crate::validation::range(i64::from(self.{name}), {min:?}, {max:?}, {at}, violations);")?;
     }
     if rules.defined_only {
-        let Kind::Enum(descriptor) = field.kind() else { bail!("enum rules on another type") };
-        let known: Vec<_> = descriptor.values().map(|value| value.number().to_string()).collect();
-        writeln!(
-            checks,
-            "crate::validation::defined(matches!(self.{name}, {}), {at}, violations);",
-            known.join(" | ")
-        )?;
+        let known = defined_values(field)?;
+        writeln!(checks, "crate::validation::defined(matches!(self.{name}, {known}), {at}, violations);")?;
     }
     // An absent text is told once, as missing, not again as malformed.
     let skip_zero = rules.ignore_zero || (rules.required && matches!(field.kind(), Kind::String));
@@ -115,7 +133,14 @@ fn is_ours(kind: &Kind) -> bool {
     matches!(kind, Kind::Message(message) if message.package_name().starts_with("holdfast."))
 }
 
-#[derive(Default)]
+/// The numbers of a field's enum, as a pattern.
+fn defined_values(field: &FieldDescriptor) -> Result<String> {
+    let Kind::Enum(descriptor) = field.kind() else { bail!("enum rules on another type") };
+    let known: Vec<_> = descriptor.values().map(|value| value.number().to_string()).collect();
+    Ok(known.join(" | "))
+}
+
+#[derive(Default, PartialEq)]
 struct Rules {
     required: bool,
     ignore_zero: bool,
@@ -125,10 +150,20 @@ struct Rules {
     uuid: bool,
     min: Option<i64>,
     max: Option<i64>,
+    /// Of the value, or of each item of a list.
     defined_only: bool,
+    max_items: Option<u64>,
 }
 
 impl Rules {
+    fn of(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Self> {
+        let mut rules = Self::default();
+        if let Some(option) = extension(pool, &field.options(), "buf.validate.field")? {
+            rules.read(&option)?;
+        }
+        Ok(rules)
+    }
+
     fn read(&mut self, option: &Value) -> Result<()> {
         for (name, value) in set_fields(message(option)?) {
             match name.as_str() {
@@ -137,7 +172,7 @@ impl Rules {
                     Some(1) => self.ignore_zero = true,
                     other => bail!("ignore = {other:?} is not supported"),
                 },
-                "string" | "int32" | "int64" | "enum" => {
+                "string" | "int32" | "int64" | "enum" | "repeated" => {
                     for (rule, value) in set_fields(message(value)?) {
                         self.read_typed(&format!("{name}.{rule}"), value)?;
                     }
@@ -162,6 +197,13 @@ impl Rules {
             "int32.gte" | "int64.gte" => self.min = Some(number(value)?),
             "int32.lte" | "int64.lte" => self.max = Some(number(value)?),
             "enum.defined_only" => self.defined_only = value.as_bool().context("not a bool")?,
+            "repeated.max_items" => self.max_items = Some(u64::try_from(number(value)?)?),
+            "repeated.items" => {
+                let mut items = Self::default();
+                items.read(value)?;
+                self.defined_only = std::mem::take(&mut items.defined_only);
+                ensure!(items == Self::default(), "of the rules for items only enum.defined_only is supported");
+            }
             other => bail!("the rule {other} is not supported"),
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The contracts of Holdfast and the code generated from them.
 //!
-//! One module per service and version: [`listing`], [`reservation`], [`payment`], [`mileage`], [`message`], [`view`].
+//! One module per service and version: [`listing`], [`reservation`], [`payment`], [`mileage`], [`voucher`], [`message`],
+//! [`view`], [`marketing`].
 //! [`contract`] holds what the contracts say besides shapes. The `.proto` files in `holdfast/` are the source; they are
 //! compiled without protoc, once, by the build script.
 //!
@@ -25,5 +26,5 @@ mod generated {
 
 pub use generated::{
     google,
-    holdfast::{listing, message, mileage, payment, reservation, view},
+    holdfast::{listing, marketing, message, mileage, payment, reservation, view, voucher},
 };

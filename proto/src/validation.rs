@@ -133,12 +133,23 @@ pub(crate) fn defined(known: bool, path: &FieldPath<'_>, violations: &mut Vec<Vi
     }
 }
 
+pub(crate) fn items(count: usize, max: u64, path: &FieldPath<'_>, violations: &mut Vec<Violation>) {
+    if count as u64 > max {
+        violations.push(path.violation("REPEATED_MAX_ITEMS", format!("must have at most {max} items")));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reservation::v1::CreateReservationRequest;
+    use crate::{
+        google::r#type::Date,
+        listing::v1::{CreateListingRequest, DateCapacity, Listing, Stay},
+        reservation::v1::{CreateReservationRequest, Reservation, reservation::Slot},
+        view::v1::ListTripsRequest,
+    };
 
-    fn check(request: &CreateReservationRequest) -> Vec<(String, &'static str)> {
+    fn check(request: &impl Validate) -> Vec<(String, &'static str)> {
         let mut violations = Vec::new();
         request.validate(&FieldPath::ROOT, &mut violations);
         violations.into_iter().map(|violation| (violation.field, violation.reason)).collect()
@@ -149,15 +160,27 @@ mod tests {
         let broken = check(&CreateReservationRequest::default());
         let required: Vec<_> =
             broken.iter().filter(|(_, reason)| *reason == "REQUIRED").map(|(f, _)| f.as_str()).collect();
-        assert_eq!(required, ["reservation", "payment_method", "request_id"]);
+        assert_eq!(required, ["reservation", "request_id"]);
     }
 
     #[test]
     fn nested_fields_are_named_by_their_path() {
-        let request = CreateReservationRequest { reservation: Some(Default::default()), ..Default::default() };
-        let broken = check(&request);
-        assert!(broken.contains(&("reservation.stay".to_owned(), "REQUIRED")), "{broken:?}");
+        let stay = Stay { check_in_date: Some(Date::default()), check_out_date: None };
+        let reservation = Some(Reservation { slot: Some(Slot::Stay(stay)), ..Default::default() });
+        let broken = check(&CreateReservationRequest { reservation, ..Default::default() });
+        assert!(broken.contains(&("reservation.stay.check_out_date".to_owned(), "REQUIRED")), "{broken:?}");
         assert!(broken.contains(&("reservation.units".to_owned(), "NUMBER_MIN")), "{broken:?}");
+    }
+
+    #[test]
+    fn lists_have_limits_and_their_items_are_checked() {
+        let date_capacities = vec![DateCapacity { date: None, capacity: -1 }; 367];
+        let listing = Some(Listing { date_capacities, ..Default::default() });
+        let broken = check(&CreateListingRequest { listing, ..Default::default() });
+        assert!(broken.contains(&("listing.date_capacities".to_owned(), "REPEATED_MAX_ITEMS")), "{broken:?}");
+        assert!(broken.contains(&("listing.date_capacities[366].date".to_owned(), "REQUIRED")), "{broken:?}");
+        let broken = check(&ListTripsRequest { states: vec![1, 99], ..Default::default() });
+        assert_eq!(broken, [("states[1]".to_owned(), "ENUM_DEFINED_ONLY")]);
     }
 
     #[test]
