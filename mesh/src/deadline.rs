@@ -164,9 +164,8 @@ impl http_body::Body for DeadlineBody {
             return Poll::Pending;
         }
         *this.ended = true;
-        let status = Status::from(Fault::deadline_exceeded("the answer was not complete before the deadline"));
-        let response: http::Response<()> = status.into_http();
-        Poll::Ready(Some(Ok(Frame::trailers(response.into_parts().0.headers))))
+        let late = Fault::deadline_exceeded("the answer was not complete before the deadline");
+        Poll::Ready(Some(Ok(late.into_trailers())))
     }
 
     fn is_end_stream(&self) -> bool {

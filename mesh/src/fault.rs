@@ -8,6 +8,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::pb;
@@ -36,6 +39,8 @@ pub mod reason {
     pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
     /// More calls than the server takes at once; nothing was begun.
     pub const OVERLOADED: &str = "OVERLOADED";
+    /// The server ends; another one, or this one once it is back, goes on.
+    pub const SHUTTING_DOWN: &str = "SHUTTING_DOWN";
     /// The callee could not be reached.
     pub const CONNECTION_FAILED: &str = "CONNECTION_FAILED";
     /// The connection broke before the answer was complete.
@@ -277,6 +282,13 @@ impl Fault {
     #[must_use]
     pub fn from_status(status: &Status) -> Self {
         details::parse(status)
+    }
+
+    /// The end of a stream that has begun.
+    pub(crate) fn into_trailers(self) -> Frame<Bytes> {
+        let mut trailers = HeaderMap::new();
+        Status::from(self).add_header(&mut trailers).expect("details are base64 and the message is percent-encoded");
+        Frame::trailers(trailers)
     }
 }
 

@@ -1,7 +1,8 @@
 //! A gRPC server around a service's routes.
 //!
 //! What happens to a call, outermost first: it is observed (span, duration, status), gets its deadline, is authenticated and authorized by
-//! the contract's rule, takes one of a limited number of places, and reaches the handler, whose panics and odd answers are put right.
+//! the contract's rule, takes one of a limited number of places, and reaches the handler, whose panics and odd answers are put right. A
+//! stream is a call until it ends: deadline, place and measurement are those of all of it, and a drain ends it.
 //! Health and reflection are served beside the routes and need no token. HTTP/2 without TLS only: gRPC-Web, JSON and TLS end at the gateway
 //! or at a mesh proxy.
 
@@ -86,13 +87,14 @@ pub struct Limits {
     pub calls: usize,
     /// Open connections; more wait in the listener's backlog.
     pub connections: usize,
-    /// Calls in progress on one connection (HTTP/2 setting).
+    /// Calls in progress on one connection (HTTP/2 setting). No fewer than `calls`: a gateway has one connection, and the streams that are
+    /// open on it must not keep its other calls waiting.
     pub streams_per_connection: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls: 2048, connections: 4096, streams_per_connection: 1024 }
+        Self { calls: 2048, connections: 4096, streams_per_connection: 2048 }
     }
 }
 
@@ -101,7 +103,7 @@ impl Default for Limits {
 pub struct Drain {
     /// After the signal, health says `NOT_SERVING` and everything is still served for this long, so that callers can notice.
     pub lame_duck: Duration,
-    /// Then calls in progress may take this long to finish before they are cut.
+    /// Then streams end, and other calls in progress may take this long to finish before they are cut.
     pub limit: Duration,
 }
 
@@ -140,11 +142,12 @@ pub async fn serve(
     let routes = routes.add_service(health.service()).add_service(reflection_v1()?).add_service(reflection_v1alpha()?);
 
     let rules = Arc::new(Rules::new(spec.rules));
+    let closing = CancellationToken::new();
     let stack = ServiceBuilder::new()
         .layer(observe::layer(Observer::new(Side::Server, Some(spec.service.to_owned()), Vec::new()), rules))
         .layer(deadlines::layer())
         .layer(access::layer(spec.verifier))
-        .layer(room::layer(spec.limits.calls))
+        .layer(room::layer(spec.limits.calls, closing.clone()))
         .layer(answers::layer())
         .service(routes);
     let mut connections = Connections::new(stack, spec.limits);
@@ -169,6 +172,7 @@ pub async fn serve(
     }
     drop(listener);
     health.clear().await;
+    closing.cancel();
     let cut = connections.drain(spec.drain.limit).await;
     tracing::info!(service = spec.service, cut, "stopped");
     Ok(())

@@ -27,7 +27,7 @@ use diesel_migrations::EmbeddedMigrations;
 use self::job::Task;
 use self::open::{FileLock, Opener};
 pub(crate) use self::signal::note_append;
-pub use self::signal::{CommitSignal, CommitWatch};
+pub use self::signal::{ChangeWatch, CommitSignal, CommitWatch, note_change};
 pub use self::sql::{Conn, Exec, Fetch};
 #[doc(hidden)]
 pub use self::statement::expect_binds;

@@ -1,4 +1,7 @@
 //! A limited number of calls at once. What does not fit is refused before any work: waiting would only move the queue.
+//!
+//! A call keeps its place until its answer is complete, so an open stream keeps one too. When the room closes, answers that are being waited
+//! for end: a stream may have hours left, and its caller can open it again elsewhere.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -13,6 +16,7 @@ use futures_util::future::Either;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -23,8 +27,8 @@ use crate::fault::{Fault, reason};
 /// A busy server frees places within a few calls' time; callers add their own jitter.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-pub(super) fn layer(places: usize) -> RoomLayer {
-    RoomLayer(Room { taken: Arc::default(), places })
+pub(super) fn layer(places: usize, closing: CancellationToken) -> RoomLayer {
+    RoomLayer(Room(Arc::new(Inner { taken: AtomicUsize::new(0), places, closing })))
 }
 
 #[derive(Clone)]
@@ -39,25 +43,34 @@ impl<S> Layer<S> for RoomLayer {
 }
 
 #[derive(Clone)]
-struct Room {
-    taken: Arc<AtomicUsize>,
+struct Room(Arc<Inner>);
+
+struct Inner {
+    taken: AtomicUsize,
     places: usize,
+    closing: CancellationToken,
 }
 
 /// A place; free again when dropped.
-struct Place(Arc<AtomicUsize>);
+struct Place(Arc<Inner>);
 
 impl Room {
     fn enter(&self) -> Option<Place> {
-        let place = Place(self.taken.clone());
+        let place = Place(self.0.clone());
         // The place counts itself out again if there was none left.
-        (self.taken.fetch_add(1, Ordering::Relaxed) < self.places).then_some(place)
+        (self.0.taken.fetch_add(1, Ordering::Relaxed) < self.0.places).then_some(place)
+    }
+}
+
+impl Place {
+    fn closed(&self) -> Pin<Box<WaitForCancellationFutureOwned>> {
+        Box::pin(self.0.closing.clone().cancelled_owned())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -95,6 +108,10 @@ fn full() -> Status {
     Fault::unavailable(reason::OVERLOADED, "the server has more calls than it can take", RETRY_AFTER).into()
 }
 
+fn closed() -> Fault {
+    Fault::unavailable(reason::SHUTTING_DOWN, "the server is shutting down", RETRY_AFTER)
+}
+
 pin_project! {
     /// Holds the place until the answer is complete, body included.
     pub(super) struct Occupying<F> {
@@ -115,7 +132,7 @@ where
         let Ok(response) = std::task::ready!(this.answer.poll(cx));
         Poll::Ready(Ok(match this.place.take() {
             Some(place) if !http_body::Body::is_end_stream(response.body()) => {
-                response.map(|inner| Body::new(OccupyingBody { inner, _place: place }))
+                response.map(|inner| Body::new(OccupyingBody { inner, place, closed: None, ended: false }))
             }
             _ => response,
         }))
@@ -126,7 +143,10 @@ pin_project! {
     struct OccupyingBody {
         #[pin]
         inner: Body,
-        _place: Place,
+        place: Place,
+        // Made when the body first has to be waited for, so never for the answer of a unary call.
+        closed: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+        ended: bool,
     }
 }
 
@@ -135,11 +155,21 @@ impl http_body::Body for OccupyingBody {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.project().inner.poll_frame(cx)
+        let this = self.project();
+        if *this.ended {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let closing = this.closed.get_or_insert_with(|| this.place.closed());
+        std::task::ready!(closing.as_mut().poll(cx));
+        *this.ended = true;
+        Poll::Ready(Some(Ok(closed().into_trailers())))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.ended || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

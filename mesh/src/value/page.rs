@@ -1,4 +1,4 @@
-//! Pages (AIP-158): lists ordered by id, newest first, continued by an opaque token.
+//! Pages (AIP-158): lists ordered by id, usually newest first, continued by an opaque token.
 //!
 //! A token is bound to the query it came from; one from another query is refused rather than answered wrongly.
 
@@ -28,12 +28,12 @@ impl PageSize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     size: i64,
-    before: Option<Id>,
+    last: Option<Id>,
     query: [u8; QUERY_BYTES],
 }
 
 impl Page {
-    /// What a request asks for. `query` is everything else that decides the list, the caller included.
+    /// What a request asks for. `query` is everything else that decides the list, the caller and the order included.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`/`PAGE_TOKEN_INVALID` when the token is not one of this query's.
@@ -43,8 +43,8 @@ impl Page {
             ..=0 => limits.default,
             size => size.min(limits.max),
         };
-        let before = if page_token.is_empty() { None } else { Some(read_token(page_token, query)?) };
-        Ok(Self { size: i64::from(size), before, query })
+        let last = if page_token.is_empty() { None } else { Some(read_token(page_token, query)?) };
+        Ok(Self { size: i64::from(size), last, query })
     }
 
     /// Rows to fetch: one more than a page, which tells whether there is another.
@@ -53,10 +53,16 @@ impl Page {
         self.size + 1
     }
 
-    /// Only rows with a smaller id belong here.
+    /// In a list that goes from the newest, only rows with a smaller id belong here.
     #[must_use]
     pub const fn before(&self) -> Option<Id> {
-        self.before
+        self.last
+    }
+
+    /// In a list that goes from the oldest, only rows with a greater id belong here.
+    #[must_use]
+    pub const fn after(&self) -> Option<Id> {
+        self.last
     }
 
     /// Cuts fetched rows to the page and returns the token of the next, empty at the end.

@@ -212,7 +212,7 @@ async fn the_limits_are_announced_in_the_first_frame() {
         let entry = settings.chunks(6).find(|entry| entry[1] == id).expect("the setting is sent");
         u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]])
     };
-    assert_eq!(setting(3), 1024, "max concurrent streams");
+    assert_eq!(setting(3), 2048, "max concurrent streams");
     assert_eq!(setting(6), 16 * 1024, "max header list size");
     drop(stream);
     server.stop().await;

@@ -14,5 +14,6 @@ mod nats_server;
 mod relay;
 mod requests;
 mod store;
+mod streams;
 mod things;
 mod trace;

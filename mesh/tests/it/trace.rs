@@ -1,10 +1,13 @@
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use mesh::client::Credentials;
 use mesh::server::Routes;
 use mesh::telemetry;
+use mesh::testing::eventually;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
@@ -20,6 +23,7 @@ use proto::contract::{DeadlineBudget, MethodRule, Role};
 use tonic::{Request, Response, Status};
 
 use crate::harness::{Echo, Keys, PATIENCE, Server, call, text};
+use crate::streams::{Counted, Many, one_then_silence, open};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -170,24 +174,36 @@ async fn spans_metrics_and_logs_of_both_ends_reach_the_collector_under_one_trace
 
     let received = collector.0.lock().unwrap();
     let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let find = |kind: SpanKind| {
-        let of_kind = |span: &Span| span.kind == kind as i32 && span.name == "mesh.test.v1.Echo/Open";
+    let find = |kind: SpanKind, method: &str| {
+        let of_kind = |span: &Span| span.kind == kind as i32 && span.name == format!("mesh.test.v1.Echo/{method}");
         let found = received.spans.iter().find(|(_, span)| of_kind(span) && hex(&span.trace_id) == TRACE_ID);
         found.unwrap_or_else(|| panic!("no {kind:?} span among {:?}", received.spans))
     };
-    let ((client_service, client), (server_service, server)) = (find(SpanKind::Client), find(SpanKind::Server));
+    let ((client_service, client), (server_service, server)) =
+        (find(SpanKind::Client, "Open"), find(SpanKind::Server, "Open"));
     assert_eq!((client_service.as_str(), server_service.as_str()), ("front", "back"));
     assert_eq!(server.parent_span_id, client.span_id);
-    let attribute = |key: &str| {
-        let found = server
-            .attributes
-            .iter()
-            .find(|attribute| attribute.key == key)
-            .and_then(|attribute| attribute.value.clone());
+    let attribute = |span: &Span, key: &str| {
+        let found =
+            span.attributes.iter().find(|attribute| attribute.key == key).and_then(|attribute| attribute.value.clone());
         text_of(found.and_then(|value| value.value))
     };
-    assert_eq!(attribute("rpc.response.status_code"), "NOT_FOUND");
-    assert_eq!(attribute("error.type"), "", "a refusal is an answer");
+    assert_eq!(attribute(server, "rpc.response.status_code"), "NOT_FOUND");
+    assert_eq!(attribute(server, "error.type"), "", "a refusal is an answer");
+    // A stream is observed to its end, which its trailers tell.
+    for (kind, method, code) in [
+        (SpanKind::Server, "FrontOnly", "ABORTED"),
+        (SpanKind::Client, "FrontOnly", "ABORTED"),
+        (SpanKind::Server, "HostOnly", "CANCELLED"),
+        (SpanKind::Client, "HostOnly", "CANCELLED"),
+    ] {
+        let (_, span) = find(kind, method);
+        assert_eq!(attribute(span, "rpc.response.status_code"), code, "{kind:?} {method}");
+        if method == "FrontOnly" {
+            let lasted = Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano);
+            assert!(lasted >= STREAM_LASTS, "{lasted:?}");
+        }
+    }
     let rendered = format!("{:?}", received.spans);
     assert!(!rendered.contains("authorization") && !rendered.contains("eyJ"), "no span carries a token");
 
@@ -223,9 +239,45 @@ fn observed_mesh() {
         assert!(call(&anonymous, "Open", text("")).await.is_err());
         drop((channel, anonymous));
         server.stop().await;
+        observed_streams(&keys).await;
     });
     drop(runtime);
     let began = std::time::Instant::now();
     drop(guard);
     assert!(began.elapsed() < Duration::from_secs(5), "the last spans are sent in {:?}", began.elapsed());
+}
+
+/// How long the stream that ends by itself lasts.
+const STREAM_LASTS: Duration = Duration::from_millis(100);
+
+/// One stream ends with a fault after its first message, one is left by its caller.
+async fn observed_streams(keys: &Keys) {
+    let open_now = Arc::new(AtomicUsize::new(0));
+    let counted = open_now.clone();
+    let many = Many::new(move |request| {
+        let counted = Counted::new(&counted);
+        if request.get_ref() == "left" {
+            return one_then_silence("left".to_owned()).map(move |message| (message, &counted).0).boxed();
+        }
+        let end = async {
+            tokio::time::sleep(STREAM_LASTS).await;
+            Err(Status::aborted("no more"))
+        };
+        stream::iter([Ok("first".to_owned())]).chain(stream::once(end)).boxed()
+    });
+    let server = Server::start_routes(keys.spec("back"), Routes::new(many)).await;
+    let ends = async {
+        let mut messages = open(&server.channel("back", keys.identity("front")), "FrontOnly", text("")).await.unwrap();
+        assert!(messages.message().await.unwrap().is_some());
+        assert_eq!(messages.message().await.unwrap_err().code(), tonic::Code::Aborted);
+    };
+    telemetry::continue_trace(Some(TRACEPARENT), tracing::info_span!("process"), ends).await;
+    let leaves = async {
+        let channel = server.channel("back", keys.user(&[Role::Host]));
+        let mut messages = open(&channel, "HostOnly", text("left")).await.unwrap();
+        assert!(messages.message().await.unwrap().is_some());
+    };
+    telemetry::continue_trace(Some(TRACEPARENT), tracing::info_span!("process"), leaves).await;
+    eventually(PATIENCE, || async { open_now.load(Ordering::SeqCst) == 0 }).await;
+    server.stop().await;
 }
