@@ -8,7 +8,7 @@ use proto::contract::Event;
 use proto::listing::v1 as pb;
 
 use crate::NAME;
-use crate::domain::{Hold, Listing, Review, Stay};
+use crate::domain::{Days, Hold, Listing, Review};
 use crate::wire;
 
 /// Where an event comes from. It is noted before the transaction, which runs on a thread that knows nothing of the call.
@@ -55,29 +55,29 @@ pub(crate) fn listing(conn: &mut Conn, origin: &Origin, fact: ListingFact, listi
     outbox::push(conn, NAME, &event)
 }
 
-/// `version` is the listing's after the change.
+/// Of dates; a stock has no capacity but its listing's. `version` is the listing's after the change.
 pub(crate) fn capacity(
     conn: &mut Conn,
     origin: &Origin,
     listing: Id,
     version: i64,
-    nights: &Stay,
+    dates: Days,
     capacity: i32,
 ) -> QueryResult<()> {
-    let event =
-        pb::CapacityChanged { listing: wire::listing_name(listing), nights: Some(wire::stay(nights)), capacity };
+    let dates = Some(wire::date_range(&dates));
+    let event = pb::CapacityChanged { listing: wire::listing_name(listing), dates, capacity };
     outbox::push(conn, NAME, &origin.new_event(&event, version, listing))
 }
 
 /// The event of a hold in its present state.
 pub(crate) fn hold(origin: &Origin, hold: &Hold) -> NewEvent {
-    use crate::domain::HoldState::{Committed, Held, Released};
+    use crate::domain::HoldState::{Committed, Completed, Held, Released};
     let (reservation, version) = (hold.reservation, hold.version);
     let message = Some(wire::hold(hold));
     match hold.state {
         Held => origin.new_event(&pb::HoldPlaced { hold: message }, version, reservation),
         Committed => origin.new_event(&pb::HoldCommitted { hold: message }, version, reservation),
-        Released => origin.new_event(&pb::HoldReleased { hold: message }, version, reservation),
+        Released | Completed => origin.new_event(&pb::HoldReleased { hold: message }, version, reservation),
     }
 }
 

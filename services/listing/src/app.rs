@@ -13,6 +13,8 @@ pub use reviews::ReviewKey;
 use mesh::requests::RequestKey;
 use mesh::store::Store;
 
+use crate::domain::Platform;
+
 /// Attempts of one use case against others that change the same thing.
 const ATTEMPTS: usize = 8;
 
@@ -20,13 +22,20 @@ const ATTEMPTS: usize = 8;
 #[derive(Clone)]
 pub struct App {
     store: Store,
+    platform: Platform,
 }
 
 impl App {
-    /// The use cases over this database.
+    /// The use cases over this database, under what the platform decides.
     #[must_use]
-    pub const fn new(store: Store) -> Self {
-        Self { store }
+    pub const fn new(store: Store, platform: Platform) -> Self {
+        Self { store, platform }
+    }
+
+    /// What the platform decides.
+    #[must_use]
+    pub const fn platform(&self) -> &Platform {
+        &self.platform
     }
 }
 

@@ -8,16 +8,16 @@ use diesel::sql_types::{BigInt, Binary};
 use mesh::store::{Conn, Fetch, Id, Store};
 use mesh::value::Day;
 
-use crate::domain::{Error, HoldState};
+use crate::domain::{Error, HoldState, STOCK_DAY};
 use crate::schema::holds;
 use crate::store::hold_state;
 use crate::wire::listing_name;
 
-/// Live holds per night, as running sums of what begins and ends, against what the nights say.
+/// Live holds per day, as running sums of what begins and ends, against what the nights say. A date is a night, a stock the [`STOCK_DAY`].
 const NIGHTS: &str = "\
 WITH step AS ( \
-    SELECT listing_id, check_in AS night, units FROM holds WHERE state <> 'RELEASED' \
-    UNION ALL SELECT listing_id, check_out, -units FROM holds WHERE state <> 'RELEASED' \
+    SELECT listing_id, check_in AS night, units FROM holds WHERE state NOT IN ('RELEASED', 'COMPLETED') \
+    UNION ALL SELECT listing_id, check_out, -units FROM holds WHERE state NOT IN ('RELEASED', 'COMPLETED') \
     UNION ALL SELECT listing_id, night, 0 FROM nights \
 ), change AS ( \
     SELECT listing_id, night, SUM(units) AS units FROM step GROUP BY listing_id, night \
@@ -32,7 +32,7 @@ WHERE live.units <> COALESCE(nights.held, 0) OR COALESCE(nights.held, 0) > COALE
 /// Nights held in all, by the holds and by the nights: finds a night in the middle of a stay that has no row.
 const TOTALS: &str = "\
 WITH total AS ( \
-    SELECT listing_id, CAST(check_out - check_in AS BIGINT) * units AS live, 0 AS held FROM holds WHERE state <> 'RELEASED' \
+    SELECT listing_id, CAST(check_out - check_in AS BIGINT) * units AS live, 0 AS held FROM holds WHERE state NOT IN ('RELEASED', 'COMPLETED') \
     UNION ALL SELECT listing_id, 0, held FROM nights \
 ) \
 SELECT listing_id, CAST(SUM(live) AS BIGINT) AS expected, CAST(SUM(held) AS BIGINT) AS found \
@@ -46,7 +46,7 @@ GROUP BY listings.id, listings.review_count HAVING COUNT(reviews.id) <> listings
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Audit {
-    /// Every hold, live or released.
+    /// Every hold, live or ended.
     pub holds: Vec<HoldRecord>,
     /// One sentence for each broken rule; empty when all is well.
     pub violations: Vec<String>,
@@ -61,11 +61,11 @@ pub struct HoldRecord {
     pub listing: Id,
     /// Whether the units are taken.
     pub state: HoldState,
-    /// Units on each night.
+    /// Units on each day.
     pub units: i32,
-    /// The first night.
+    /// The first day: of a stay its first night, of a date that date, of a stock the [`STOCK_DAY`].
     pub check_in: Day,
-    /// The day of leaving.
+    /// The day after the last.
     pub check_out: Day,
 }
 
@@ -108,8 +108,9 @@ fn violations(conn: &mut Conn) -> QueryResult<Vec<String>> {
     let mut found = Vec::new();
     let nights: Vec<NightRow> = sql_query(NIGHTS).all(conn)?;
     for NightRow { listing_id, night, live, held, capacity } in nights {
-        let (listing, night) = (listing_name(listing_id), Day::from_number(i32::try_from(night).unwrap_or(0)));
-        found.push(format!("{listing} on {night}: live holds {live}, held {held}, capacity {capacity}"));
+        let (listing, day) = (listing_name(listing_id), Day::from_number(i32::try_from(night).unwrap_or(0)));
+        let counted = if day == STOCK_DAY { format!("the stock of {listing}") } else { format!("{listing} on {day}") };
+        found.push(format!("{counted}: live holds {live}, held {held}, capacity {capacity}"));
     }
     let totals: Vec<CountRow> = sql_query(TOTALS).all(conn)?;
     for CountRow { listing_id, expected, found: held } in totals {

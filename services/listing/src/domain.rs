@@ -1,13 +1,16 @@
-//! What listing decides: which listings, holds and reviews can be, and who may change them. Pure: no clock, no SQL, no protobuf.
+//! What listing decides: which listings, holds and reviews can be, and who may change them. Pure: no clock, no SQL, and of protobuf only the
+//! [`Policy`], which says why.
 
+mod days;
 mod error;
 mod hold;
 mod listing;
+mod policy;
 mod review;
-mod stay;
 
+pub use days::{Days, RANGE_DAYS_MAX, STAY_NIGHTS_MAX, STOCK_DAY, Slot};
 pub use error::{Error, Violation};
 pub use hold::{Hold, HoldRequest, HoldState, Offer, quote};
-pub use listing::{Draft, Field, Kind, Listing, ListingState, Mileage, Night, Policy};
-pub use review::{Review, check_content};
-pub use stay::{AVAILABILITY_NIGHTS_MAX, STAY_NIGHTS_MAX, Stay};
+pub use listing::{Availability, Draft, Field, Kind, Listing, ListingState, Registration};
+pub use policy::{Capacity, Platform, Policy};
+pub use review::{Review, ReviewAfter, check_content};

@@ -1,18 +1,22 @@
-//! What listing hears: reservations that were confirmed commit their holds, cancelled ones release them.
+//! What listing hears: reservations that were confirmed commit their holds, those that came to nothing release them, completed ones end them.
 //!
-//! The order of the two does not matter: a released hold is never committed again, so a confirmation that comes late changes nothing.
+//! The order does not matter: a hold that has ended is never committed again, so a confirmation that comes late changes nothing.
 
 use std::collections::HashMap;
 
 use mesh::consumer::{ConsumerSpec, HandlerError, Repeats};
 use mesh::event::{Received, filter};
-use mesh::store::{Conn, Id, Micros};
+use mesh::store::{Conn, Micros};
 use mesh::value::id_of;
 use proto::contract::Event;
-use proto::reservation::v1::{ReservationCancelled, ReservationConfirmed};
+use proto::reservation::v1::{
+    ReservationCancelled, ReservationCompleted, ReservationConfirmed, ReservationExpired, ReservationForceCancelled,
+    ReservationRejected,
+};
 
 use crate::announce::Origin;
 use crate::app::holds;
+use crate::domain::HoldState;
 use crate::wire::RESERVATIONS;
 
 /// Events in one transaction at most.
@@ -24,38 +28,42 @@ pub fn subscription() -> ConsumerSpec {
     ConsumerSpec {
         stream: ReservationConfirmed::STREAM,
         durable: "listing-on-reservation",
-        subjects: vec![filter::<ReservationConfirmed>(), filter::<ReservationCancelled>()],
+        subjects: vec![
+            filter::<ReservationConfirmed>(),
+            filter::<ReservationCancelled>(),
+            filter::<ReservationRejected>(),
+            filter::<ReservationExpired>(),
+            filter::<ReservationForceCancelled>(),
+            filter::<ReservationCompleted>(),
+        ],
         batch: BATCH,
         repeats: Repeats::Dropped,
     }
 }
 
-/// Handles a batch in a few statements: all commits, then all releases. Of equal events the first counts; handling an event again changes nothing.
+/// Handles a batch in a few statements: all commits, then all ends. Of equal events the first counts; handling an event again changes nothing.
 ///
 /// # Errors
-/// [`HandlerError::Poison`] for an event that is not what it says, [`HandlerError::Retry`] when the database refuses.
+/// [`HandlerError::Poison`] for an event about no reservation, [`HandlerError::Retry`] when the database refuses.
 pub fn handle(conn: &mut Conn, events: &[Received]) -> Result<(), HandlerError> {
     let now = Micros::now();
-    let mut confirmed = HashMap::new();
-    let mut cancelled = HashMap::new();
+    let (mut confirmed, mut released, mut completed) = (HashMap::new(), HashMap::new(), HashMap::new());
     for event in events {
-        if event.is::<ReservationConfirmed>() {
-            let message: ReservationConfirmed = event.decode()?;
-            confirmed.entry(reservation(message.key())?).or_insert_with(|| Origin::event(event, now));
-        } else if event.is::<ReservationCancelled>() {
-            let message: ReservationCancelled = event.decode()?;
-            cancelled.entry(reservation(message.key())?).or_insert_with(|| Origin::event(event, now));
-        }
+        let reservations = match event.kind.as_str() {
+            ReservationConfirmed::TYPE => &mut confirmed,
+            ReservationCompleted::TYPE => &mut completed,
+            ReservationCancelled::TYPE
+            | ReservationRejected::TYPE
+            | ReservationExpired::TYPE
+            | ReservationForceCancelled::TYPE => &mut released,
+            _ => continue,
+        };
+        let reservation = id_of(RESERVATIONS, &event.aggregate)
+            .ok_or_else(|| HandlerError::Poison("the event is about no reservation".to_owned()))?;
+        reservations.entry(reservation).or_insert_with(|| Origin::event(event, now));
     }
-    if !confirmed.is_empty() {
-        holds::commit(conn, &confirmed, now)?;
-    }
-    if !cancelled.is_empty() {
-        holds::release(conn, &cancelled, now)?;
-    }
+    holds::commit(conn, &confirmed, now)?;
+    holds::end(conn, &completed, HoldState::Completed, now)?;
+    holds::end(conn, &released, HoldState::Released, now)?;
     Ok(())
-}
-
-fn reservation(name: &str) -> Result<Id, HandlerError> {
-    id_of(RESERVATIONS, name).ok_or_else(|| HandlerError::Poison("the event names no reservation".to_owned()))
 }

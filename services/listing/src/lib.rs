@@ -1,11 +1,11 @@
-//! Listings: what is offered, for how much, how many units are free on which night, who holds them, and what guests say.
+//! Listings: what is offered, for how much and under which policy, how many units are free and when, who holds them, and what guests say.
 //!
-//! The heart is [`app::App::place_hold`]: it takes units on every night of a stay or on none, and no sequence of calls can take more than is
-//! offered, because the table of nights refuses it. A hold has no clock: it is ended by its reservation only, through
-//! [`app::App::release_hold`] or through the events of reservation. Prices and policies are copied into the hold when it is placed; what a
-//! host changes later is for the reservations after it.
+//! The heart is [`app::App::place_hold`]: it takes units on every night of a stay, on a date or of a stock, all or nothing, and no sequence of
+//! calls can take more than is offered, because the table of nights refuses it. A hold has no clock: it is ended by its reservation only,
+//! through [`app::App::release_hold`] or through the events of reservation. Prices and policies are copied into the hold when it is placed;
+//! what a host or the platform changes later is for the reservations after it.
 //!
-//! It deliberately knows nothing of payments, and calls no other service.
+//! It deliberately does nothing that a policy says, knows nothing of payments, and calls no other service.
 
 pub mod app;
 pub mod audit;
@@ -35,12 +35,12 @@ pub const NAME: &str = "listing";
 /// When the database, the keys or the addresses are not usable.
 pub async fn serve(
     node: &NodeArgs,
-    _config: Config,
+    config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     let node = Node::start(NAME, node, migrations(), shutdown).await?;
     node.consume(events::subscription(), events::handle);
-    let routes = rpc::routes(app::App::new(node.store().clone()));
+    let routes = rpc::routes(app::App::new(node.store().clone(), config.platform()));
     node.serve(listener, routes, rpc::SERVICES).await
 }

@@ -5,7 +5,7 @@ use mesh::value::{Day, Money, etag, format_name, format_user};
 use proto::google;
 use proto::listing::v1 as pb;
 
-use crate::domain::{Hold, HoldState, Kind, Listing, ListingState, Mileage, Night, Policy, Review, Stay};
+use crate::domain::{Availability, Days, Hold, HoldState, Kind, Listing, ListingState, Review, STOCK_DAY, Slot};
 
 pub(crate) const LISTINGS: &str = "listings";
 pub(crate) const RESERVATIONS: &str = "reservations";
@@ -24,9 +24,6 @@ pub(crate) fn review_name(listing: Id, id: Id) -> String {
 }
 
 pub(crate) fn listing(listing: &Listing) -> pb::Listing {
-    let kind = match listing.kind {
-        Kind::Room => pb::listing::Kind::Room,
-    };
     let state = match listing.state {
         ListingState::Active => pb::listing::State::Active,
         ListingState::Deleted => pb::listing::State::Deleted,
@@ -36,26 +33,32 @@ pub(crate) fn listing(listing: &Listing) -> pb::Listing {
         host: format_user(&listing.host),
         display_name: listing.display_name.clone(),
         description: listing.description.clone(),
-        kind: kind.into(),
+        kind: kind(listing.kind).into(),
         price: Some(money(listing.price)),
         default_capacity: listing.default_capacity,
         time_zone: listing.time_zone.clone(),
-        policy: Some(policy(listing.policy)),
+        policy: Some(listing.policy.message().clone()),
         review_count: listing.review_count,
         state: state.into(),
         create_time: Some(timestamp(listing.created_at)),
         update_time: Some(timestamp(listing.updated_at)),
         etag: etag(listing.version),
+        region: listing.region.clone(),
+        company: listing.company.clone(),
+        grade: listing.grade.clone(),
+        max_persons: listing.max_persons,
+        language_code: listing.language_code.clone(),
+        date_capacities: Vec::new(),
     }
 }
 
-pub(crate) fn policy(policy: Policy) -> pb::ReservationPolicy {
-    let mileage = match policy.mileage {
-        Mileage::None => pb::reservation_policy::Mileage::None,
-        Mileage::EarnGraceful => pb::reservation_policy::Mileage::EarnGraceful,
-        Mileage::EarnStrict => pb::reservation_policy::Mileage::EarnStrict,
-    };
-    pb::ReservationPolicy { mileage: mileage.into(), mileage_points: policy.mileage_points }
+pub(crate) fn kind(kind: Kind) -> pb::listing::Kind {
+    match kind {
+        Kind::Room => pb::listing::Kind::Room,
+        Kind::Resort => pb::listing::Kind::Resort,
+        Kind::Taxi => pb::listing::Kind::Taxi,
+        Kind::Hospital => pb::listing::Kind::Hospital,
+    }
 }
 
 pub(crate) fn hold(hold: &Hold) -> pb::Hold {
@@ -63,12 +66,18 @@ pub(crate) fn hold(hold: &Hold) -> pb::Hold {
         HoldState::Held => pb::hold::State::Held,
         HoldState::Committed => pb::hold::State::Committed,
         HoldState::Released => pb::hold::State::Released,
+        HoldState::Completed => pb::hold::State::Completed,
+    };
+    let slot = match &hold.slot {
+        Slot::Stay(nights) => Some(pb::hold::Slot::Stay(stay(nights))),
+        Slot::Date(day) => Some(pb::hold::Slot::Date(date(*day))),
+        Slot::Stock => None,
     };
     pb::Hold {
         reservation: reservation_name(hold.reservation),
         listing: listing_name(hold.listing),
         customer: format_user(&hold.customer),
-        stay: Some(stay(&hold.stay)),
+        slot,
         units: hold.units,
         state: state.into(),
     }
@@ -84,17 +93,21 @@ pub(crate) fn review(review: &Review) -> pb::Review {
     }
 }
 
-pub(crate) fn night(night: &Night) -> pb::NightAvailability {
-    pb::NightAvailability {
-        date: Some(date(night.date)),
-        capacity: night.capacity,
-        held: night.held,
-        available: night.available(),
+pub(crate) fn availability(availability: &Availability) -> pb::Availability {
+    pb::Availability {
+        date: (availability.day != STOCK_DAY).then(|| date(availability.day)),
+        capacity: availability.capacity,
+        held: availability.held,
+        available: availability.available(),
     }
 }
 
-pub(crate) fn stay(stay: &Stay) -> pb::Stay {
-    pb::Stay { check_in_date: Some(date(stay.check_in())), check_out_date: Some(date(stay.check_out())) }
+fn stay(nights: &Days) -> pb::Stay {
+    pb::Stay { check_in_date: Some(date(nights.first())), check_out_date: Some(date(nights.end())) }
+}
+
+pub(crate) fn date_range(dates: &Days) -> pb::DateRange {
+    pb::DateRange { start_date: Some(date(dates.first())), end_date: Some(date(dates.end())) }
 }
 
 pub(crate) fn money(money: Money) -> google::r#type::Money {

@@ -1,4 +1,4 @@
-//! Placing, committing and releasing holds.
+//! Placing, committing and ending holds.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::store::holds::Found;
 use crate::store::{holds, listings, nights};
 
 impl App {
-    /// Takes the units on every night of the stay, or none. A repeat answers the first hold, whatever has happened to the listing since.
+    /// Takes the units on every day of the slot, or none. A repeat answers the first hold, whatever has happened to the listing since.
     ///
     /// # Errors
     /// [`Error::HoldReleased`], [`Error::ListingNotFound`] and those of [`Offer::grant`].
@@ -27,7 +27,7 @@ impl App {
                 Look::Answered(hold) => return Ok(hold),
                 Look::Offer(offer) => offer,
             };
-            let hold = offer.grant(request.clone(), now)?;
+            let hold = offer.grant(request.clone(), &self.platform, now)?;
             match self.store.write(place(offer, hold, Origin::call(now))).await {
                 Err(Refusal::Stale) => {}
                 Err(Refusal::Error(error)) => return Err(error),
@@ -37,24 +37,24 @@ impl App {
         Err(Error::Contended)
     }
 
-    /// Reads without a lock: most of those who come too late are answered here. The hold is read last: were it read first, the nights could
+    /// Reads without a lock: most of those who come too late are answered here. The hold is read last: were it read first, the days could
     /// already be full of this reservation's own units, stored by a twin of this call.
     async fn look(&self, request: &HoldRequest) -> Result<Look, Error> {
-        let (reservation, listing, stay) = (request.reservation, request.listing, request.stay);
+        let (reservation, listing, days) = (request.reservation, request.listing, request.slot.days());
         self.store
             .read(move |conn| {
-                let nights = nights::find(conn, listing, &stay)?;
+                let days = nights::find(conn, listing, &days)?;
                 let found = listings::find(conn, listing)?;
                 match (holds::find(conn, reservation)?, found) {
                     (Some(stored), _) => answer(reservation, stored).map(Look::Answered),
-                    (None, Some(listing)) => Ok(Look::Offer(Offer { listing, nights })),
+                    (None, Some(listing)) => Ok(Look::Offer(Offer { listing, days })),
                     (None, None) => Err(Error::ListingNotFound(listing)),
                 }
             })
             .await
     }
 
-    /// Gives a reservation's places back, once; answers the hold, `None` if there never was one. From then on none can be placed.
+    /// Gives a reservation's places back, once; answers the hold as it ended, `None` if there never was one. From then on none can be placed.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -66,11 +66,11 @@ impl App {
         self.store
             .write(move |conn| {
                 let origins = HashMap::from([(reservation, origin.clone())]);
-                if let Some(released) = release(conn, &origins, origin.at)?.pop() {
+                if let Some(released) = end(conn, &origins, HoldState::Released, origin.at)?.pop() {
                     return Ok(Some(released));
                 }
                 Ok(match holds::find(conn, reservation)? {
-                    Some(Found::Hold(hold)) => Some(hold),
+                    Some(Found::Hold(hold)) => Some(*hold),
                     Some(Found::Tombstone) | None => None,
                 })
             })
@@ -85,7 +85,7 @@ enum Look {
 
 fn answer(reservation: Id, stored: Found) -> Result<Hold, Error> {
     match stored {
-        Found::Hold(hold) if hold.state != HoldState::Released => Ok(hold),
+        Found::Hold(hold) if hold.state.is_live() => Ok(*hold),
         Found::Hold(_) | Found::Tombstone => Err(Error::HoldReleased(reservation)),
     }
 }
@@ -103,7 +103,7 @@ impl<E: Into<Error>> From<E> for Refusal {
     }
 }
 
-/// The write of a hold: its row first, which settles who of two twins is the first, then the listing, then the nights in date order.
+/// The write of a hold: its row first, which settles who of two twins is the first, then the listing, then its days in date order.
 fn place(offer: Offer, hold: Hold, origin: Origin) -> impl FnOnce(&mut Conn) -> Result<Hold, Refusal> + Send + 'static {
     let event = announce::hold(&origin, &hold);
     move |conn| {
@@ -129,13 +129,18 @@ pub(crate) fn commit(conn: &mut Conn, origins: &HashMap<Id, Origin>, at: Micros)
     tell(conn, origins, &committed)
 }
 
-/// Releases the holds of reservations, each for its own reason; answers those that were live.
-pub(crate) fn release(conn: &mut Conn, origins: &HashMap<Id, Origin>, at: Micros) -> Result<Vec<Hold>, StoreError> {
+/// Ends the holds of reservations, released or completed, each for its own reason; answers those that were live.
+pub(crate) fn end(
+    conn: &mut Conn,
+    origins: &HashMap<Id, Origin>,
+    to: HoldState,
+    at: Micros,
+) -> Result<Vec<Hold>, StoreError> {
     let mut reservations: Vec<Id> = origins.keys().copied().collect();
     reservations.sort_unstable();
-    let released = holds::release(conn, &reservations, at)?;
-    tell(conn, origins, &released)?;
-    Ok(released)
+    let ended = holds::end(conn, &reservations, to, at)?;
+    tell(conn, origins, &ended)?;
+    Ok(ended)
 }
 
 fn tell(conn: &mut Conn, origins: &HashMap<Id, Origin>, changed: &[Hold]) -> Result<(), StoreError> {

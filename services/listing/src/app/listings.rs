@@ -6,7 +6,7 @@ use mesh::value::{Page, check_etag};
 
 use super::{ATTEMPTS, App, Attempt, Request};
 use crate::announce::{self, ListingFact, Origin};
-use crate::domain::{Draft, Error, Field, Listing, Night, Stay};
+use crate::domain::{Availability, Capacity, Days, Draft, Error, Field, Listing, Registration};
 use crate::store::{listings, nights};
 
 /// A change that a host wants.
@@ -32,12 +32,13 @@ impl App {
     /// A dropped call has registered the listing or not; a repeat with the same request id tells.
     pub async fn create_listing(&self, host: &str, draft: Draft, request: Request) -> Result<Listing, Error> {
         let now = Micros::now();
-        let listing = draft.register(Id::generate(), host, now).map_err(Error::Invalid)?;
+        let Registration { listing, dates } = draft.register(Id::generate(), host, now).map_err(Error::Invalid)?;
         let origin = Origin::call(now);
         self.store
             .write(move |conn| match requests::claim(conn, &request.key, request.fingerprint, listing.id, now)? {
                 Claim::New => {
                     listings::insert(conn, &listing)?;
+                    nights::pin(conn, listing.id, dates)?;
                     announce::listing(conn, &origin, ListingFact::Registered, &listing)?;
                     Ok(listing)
                 }
@@ -74,7 +75,7 @@ impl App {
         self.store.read(move |conn| Ok(listings::page(conn, &page)?)).await
     }
 
-    /// Changes a listing of `host`. Reservations keep the deal they were made under; nights from today on that have no capacity of their own
+    /// Changes a listing of `host`. Reservations keep the deal they were made under; days from today on that have no capacity of their own
     /// follow the default.
     ///
     /// # Errors
@@ -91,7 +92,7 @@ impl App {
             }
             check_etag(&change.etag, seen.version).map_err(|_| Error::EtagMismatch)?;
             let now = Micros::now();
-            let changed = seen.modify(&change.draft, &change.fields, now).map_err(Error::Invalid)?;
+            let changed = seen.modify(&change.draft, &change.fields, &self.platform, now).map_err(Error::Invalid)?;
             if changed == seen {
                 return Ok(seen);
             }
@@ -109,7 +110,7 @@ impl App {
                 listings::take(conn, seen.id)?;
                 let Some(stored) = listings::replace(conn, &changed)? else { return Ok(Attempt::Lost) };
                 if stored.default_capacity != seen.default_capacity {
-                    nights::apply_default(conn, stored.id, stored.today(now), stored.default_capacity)
+                    nights::apply_default(conn, stored.id, stored.first_open(now), stored.default_capacity)
                         .map_err(|error| below_holds(error, stored.id))?;
                 }
                 announce::listing(conn, &origin, ListingFact::Modified, &stored)?;
@@ -118,11 +119,11 @@ impl App {
             .await
     }
 
-    /// Deletes a listing of `host`, unless a reservation holds a place in it: a hold not committed yet, or a committed one whose stay is not
-    /// over at the listing. Deleting it again answers the deleted listing.
+    /// Deletes a listing of `host`. A hold placed at the same time is stored before the deletion, and then known to whoever hears of it, or
+    /// refused. Deleting it again answers the deleted listing.
     ///
     /// # Errors
-    /// [`Error::ListingNotFound`], also for another's; [`Error::EtagMismatch`], [`Error::ListingHasHolds`].
+    /// [`Error::ListingNotFound`], also for another's; [`Error::EtagMismatch`].
     ///
     /// # Cancel safety
     /// A dropped call has deleted the listing or not; the repeat changes nothing more.
@@ -141,78 +142,79 @@ impl App {
     }
 
     async fn store_deletion(&self, seen: Listing) -> Result<Attempt<Listing>, Error> {
-        let now = Micros::now();
-        let origin = Origin::call(now);
-        self.store
-            .write(move |conn| {
-                listings::take(conn, seen.id)?;
-                if let Some(deleted) = listings::delete(conn, seen.id, seen.version, seen.today(now), now)? {
-                    announce::listing(conn, &origin, ListingFact::Deleted, &deleted)?;
-                    return Ok(Attempt::Done(deleted));
-                }
-                // Nothing was written; what kept the listing tells which answer is right.
-                match listings::find(conn, seen.id)? {
-                    Some(present) if present.is_active() && present.version == seen.version => {
-                        Err(Error::ListingHasHolds(seen.id))
-                    }
-                    _ => Ok(Attempt::Lost),
-                }
-            })
-            .await
-    }
-
-    /// Sets the capacity of each night of a range; answers the nights.
-    ///
-    /// # Errors
-    /// [`Error::ListingNotFound`], also for another's; [`Error::ListingDeleted`], [`Error::CapacityBelowHolds`].
-    ///
-    /// # Cancel safety
-    /// A dropped call has set all nights or none; the repeat changes nothing more.
-    pub async fn set_capacity(&self, host: &str, id: Id, range: Stay, capacity: i32) -> Result<Vec<Night>, Error> {
-        let listing = self.own_listing(id, host).await?;
-        if !listing.is_active() {
-            return Err(Error::ListingDeleted(id));
-        }
-        let (_, nights) = self.query_availability(id, range).await?;
-        if nights.iter().all(|night| night.pinned && night.capacity == capacity) {
-            return Ok(nights);
-        }
         let origin = Origin::call(Micros::now());
         self.store
             .write(move |conn| {
-                let version = listings::touch(conn, id, origin.at)?.ok_or(Error::ListingDeleted(id))?;
-                nights::pin(conn, id, &range, capacity).map_err(|error| below_holds(error, id))?;
-                announce::capacity(conn, &origin, id, version, &range, capacity)?;
-                Ok(nights::find(conn, id, &range)?)
+                listings::take(conn, seen.id)?;
+                let Some(deleted) = listings::delete(conn, seen.id, seen.version, origin.at)? else {
+                    return Ok(Attempt::Lost);
+                };
+                announce::listing(conn, &origin, ListingFact::Deleted, &deleted)?;
+                Ok(Attempt::Done(deleted))
             })
             .await
     }
 
-    /// The listing, and every night of a range.
+    /// Sets the capacity of each of some dates, or of a stock, which has nothing but its default; answers what is offered and taken then.
     ///
     /// # Errors
-    /// [`Error::ListingNotFound`].
+    /// [`Error::ListingNotFound`], also for another's; [`Error::ListingDeleted`], [`Error::CapacityBelowHolds`]; [`Error::Invalid`] for dates
+    /// of a stock, or none of anything else.
+    ///
+    /// # Cancel safety
+    /// A dropped call has set all or none; the repeat changes nothing more.
+    pub async fn set_capacity(
+        &self,
+        host: &str,
+        id: Id,
+        dates: Option<Days>,
+        capacity: i32,
+    ) -> Result<Vec<Availability>, Error> {
+        let mut listing = self.own_listing(id, host).await?;
+        if !listing.is_active() {
+            return Err(Error::ListingDeleted(id));
+        }
+        let (_, present) = self.query_availability(id, dates).await?;
+        let is_stock = listing.policy.capacity() == Capacity::Stock;
+        if present.iter().all(|day| (day.pinned || is_stock) && day.capacity == capacity) {
+            return Ok(present);
+        }
+        let days = listing.days(dates)?;
+        let origin = Origin::call(Micros::now());
+        self.store
+            .write(move |conn| {
+                if is_stock {
+                    listings::take(conn, id)?;
+                    nights::apply_default(conn, id, days.first(), capacity).map_err(|error| below_holds(error, id))?;
+                    let stored = listings::set_default(conn, id, capacity, origin.at)?;
+                    listing = stored.ok_or(Error::ListingDeleted(id))?;
+                    announce::listing(conn, &origin, ListingFact::Modified, &listing)?;
+                } else {
+                    let version = listings::touch(conn, id, origin.at)?;
+                    let dates = days.iter().map(|day| (day, capacity));
+                    nights::pin(conn, id, dates).map_err(|error| below_holds(error, id))?;
+                    announce::capacity(conn, &origin, id, version.ok_or(Error::ListingDeleted(id))?, days, capacity)?;
+                }
+                Ok(listing.availabilities(&days, nights::find(conn, id, &days)?))
+            })
+            .await
+    }
+
+    /// The listing, and what is offered and taken on each of some dates, or of a stock.
+    ///
+    /// # Errors
+    /// [`Error::ListingNotFound`]; [`Error::Invalid`] for dates of a stock, or none of anything else.
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn query_availability(&self, id: Id, range: Stay) -> Result<(Listing, Vec<Night>), Error> {
+    pub async fn query_availability(&self, id: Id, dates: Option<Days>) -> Result<(Listing, Vec<Availability>), Error> {
         self.store
             .read(move |conn| {
                 let listing = listings::find(conn, id)?.ok_or(Error::ListingNotFound(id))?;
-                let mut recorded = nights::find(conn, id, &range)?.into_iter().peekable();
-                let capacity = listing.default_capacity;
-                let nights = range
-                    .nights()
-                    .map(|date| {
-                        recorded.next_if(|night| night.date == date).unwrap_or(Night {
-                            date,
-                            held: 0,
-                            capacity,
-                            pinned: false,
-                        })
-                    })
-                    .collect();
-                Ok((listing, nights))
+                let days = listing.days(dates)?;
+                let recorded = nights::find(conn, id, &days)?;
+                let availabilities = listing.availabilities(&days, recorded);
+                Ok((listing, availabilities))
             })
             .await
     }

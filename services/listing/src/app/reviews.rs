@@ -26,7 +26,8 @@ impl ReviewKey {
 }
 
 impl App {
-    /// Leaves a review by a guest with a confirmed reservation of the listing. A repeat answers the first one, as it was written.
+    /// Leaves a review by a guest whose reservation of the listing is as far as the platform asks for. A repeat answers the first one, as it
+    /// was written.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::ListingNotFound`], [`Error::ListingDeleted`], [`Error::ReviewNotAllowed`], [`Error::RequestIdReused`].
@@ -64,6 +65,7 @@ impl App {
     /// Claims the request, counts the review if it may be, and stores it; what was claimed is undone when it may not.
     async fn store_review(&self, review: Review, request: Request) -> Result<Attempt<Review>, Error> {
         let origin = Origin::call(review.created_at);
+        let after = self.platform.review_after;
         let stored = self
             .store
             .write(move |conn| {
@@ -72,7 +74,8 @@ impl App {
                     Claim::Repeat { resource, answer } => return Ok(first_answer(review, resource, answer)),
                     Claim::Reused => return Err(Refusal::Error(Error::RequestIdReused)),
                 }
-                let count = listings::count_review(conn, review.listing, &review.author)?.ok_or(Refusal::NotNow)?;
+                let count =
+                    listings::count_review(conn, review.listing, &review.author, after)?.ok_or(Refusal::NotNow)?;
                 reviews::insert(conn, &review)?;
                 announce::review(conn, &origin, ReviewFact::Created, review.version, &review, count)?;
                 requests::complete(conn, &request.key, &review.created_at.0.to_be_bytes())?;
@@ -89,13 +92,14 @@ impl App {
     /// Tells why a guest may not leave a review.
     async fn check_guest(&self, listing: Id, author: &str) -> Result<(), Error> {
         let author = author.to_owned();
+        let after = self.platform.review_after;
         self.store
             .read(move |conn| {
                 let found = listings::find(conn, listing)?.ok_or(Error::ListingNotFound(listing))?;
                 if !found.is_active() {
                     return Err(Error::ListingDeleted(listing));
                 }
-                if holds::has_committed(conn, listing, &author)? {
+                if holds::may_review(conn, listing, &author, after)? {
                     Ok(())
                 } else {
                     Err(Error::ReviewNotAllowed(listing))

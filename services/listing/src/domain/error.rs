@@ -30,9 +30,25 @@ pub enum Error {
     /// Fields break rules; never empty.
     #[error("the request breaks the rules of its contract")]
     Invalid(Vec<Violation>),
-    /// The first night is over at the listing.
-    #[error("the check-in date is in the past where the listing is")]
-    DateInPast,
+    /// The first day is over at the listing. Holds the field that names it.
+    #[error("the date is in the past where the listing is")]
+    DateInPast(&'static str),
+    /// The listing is reserved by something else.
+    #[error("the listing is reserved by {expected}")]
+    SlotMismatch {
+        /// The field that is missing, or is too much.
+        field: &'static str,
+        /// What it is reserved by.
+        expected: &'static str,
+    },
+    /// More people than the units take.
+    #[error("the units take {most} people")]
+    TooManyPersons {
+        /// The listing.
+        listing: Id,
+        /// As many people as the units take.
+        most: i64,
+    },
     /// The expected total is in another currency than the price.
     #[error("the listing's price is in {currency}")]
     CurrencyMismatch {
@@ -48,17 +64,14 @@ pub enum Error {
     /// The listing takes no reservations, changes or reviews any more.
     #[error("the listing is deleted")]
     ListingDeleted(Id),
-    /// The listing cannot be deleted yet.
-    #[error("a reservation holds a place in the listing")]
-    ListingHasHolds(Id),
-    /// A night holds more than the wanted capacity.
-    #[error("more is held on a night than the capacity would be")]
+    /// More is held than the wanted capacity.
+    #[error("more is held than the capacity would be")]
     CapacityBelowHolds(Id),
     /// The change is based on another version.
     #[error("somebody else changed it since; read it again")]
     EtagMismatch,
-    /// A night of the stay has too few free units.
-    #[error("a night of the stay has too few free units")]
+    /// A day of the slot has too few free units.
+    #[error("too few units are free")]
     NoAvailability(Id),
     /// The caller expected another total.
     #[error("the total is {total}")]
@@ -71,8 +84,8 @@ pub enum Error {
     /// The reservation gave its places back already; holds the reservation.
     #[error("the reservation has released its hold")]
     HoldReleased(Id),
-    /// The author has no confirmed reservation of the listing.
-    #[error("only guests with a confirmed reservation may leave a review")]
+    /// The author has no reservation of the listing that is far enough.
+    #[error("only guests with a confirmed or completed reservation may leave a review, as the platform decides")]
     ReviewNotAllowed(Id),
     /// The request id came with another request before.
     #[error("the request id was used for another request")]

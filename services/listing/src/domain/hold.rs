@@ -3,7 +3,7 @@
 use mesh::store::{Id, Micros};
 use mesh::value::{Money, MoneyError};
 
-use super::{Error, Listing, Night, Policy, Stay, Violation};
+use super::{Availability, Error, Kind, Listing, Platform, Policy, Slot, Violation};
 
 /// Whether the places are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,12 +12,22 @@ pub enum HoldState {
     Held,
     /// Taken, the reservation is confirmed.
     Committed,
-    /// Given back.
+    /// Given back, the reservation came to nothing.
     Released,
+    /// Given back, the reservation is completed.
+    Completed,
+}
+
+impl HoldState {
+    /// Whether the places are taken.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Held | Self::Committed)
+    }
 }
 
 /// The places of one reservation, and the quote it was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hold {
     /// The reservation; a reservation has one hold.
     pub reservation: Id,
@@ -25,9 +35,9 @@ pub struct Hold {
     pub listing: Id,
     /// Who reserved.
     pub customer: String,
-    /// The nights.
-    pub stay: Stay,
-    /// Units on each night.
+    /// When.
+    pub slot: Slot,
+    /// Units, on each night of a stay.
     pub units: i32,
     /// Whether they are taken.
     pub state: HoldState,
@@ -35,12 +45,18 @@ pub struct Hold {
     pub version: i64,
     /// What it costs.
     pub total: Money,
-    /// The listing's policy at that moment.
+    /// The listing's policy at that moment, with the platform's word where its host has left it open.
     pub policy: Policy,
     /// The listing's host.
     pub host: String,
     /// The listing's title at that moment.
     pub display_name: String,
+    /// What the listing is.
+    pub kind: Kind,
+    /// Where the listing was.
+    pub region: String,
+    /// The language its host was written to; empty is the platform's.
+    pub host_language_code: String,
     /// When it was placed.
     pub created_at: Micros,
 }
@@ -54,37 +70,50 @@ pub struct HoldRequest {
     pub listing: Id,
     /// Who reserves.
     pub customer: String,
-    /// The nights.
-    pub stay: Stay,
-    /// Units on each night, 1 to 1,000.
+    /// When.
+    pub slot: Slot,
+    /// Units, on each night of a stay, 1 to 1,000.
     pub units: i32,
+    /// How many people will come, 1 to 10,000.
+    pub persons: i32,
     /// Refuse if the total is another.
     pub expected_total: Option<Money>,
 }
 
-/// A listing as it was read, and what was known then of the wanted nights.
+/// A listing as it was read, and what was known then of the wanted days.
 #[derive(Clone, Debug)]
 pub struct Offer {
     /// The listing.
     pub listing: Listing,
-    /// Those of the nights that have a record.
-    pub nights: Vec<Night>,
+    /// Those of the days that have a record.
+    pub days: Vec<Availability>,
 }
 
 impl Offer {
     /// The hold that the listing grants as far as what was read tells. Whether there is room is decided again, for good, where it is stored.
     ///
     /// # Errors
-    /// [`Error::ListingDeleted`], [`Error::DateInPast`], [`Error::CurrencyMismatch`], [`Error::PriceChanged`], [`Error::NoAvailability`].
-    pub fn grant(&self, request: HoldRequest, now: Micros) -> Result<Hold, Error> {
+    /// [`Error::ListingDeleted`], [`Error::SlotMismatch`], [`Error::DateInPast`], [`Error::TooManyPersons`], [`Error::CurrencyMismatch`],
+    /// [`Error::PriceChanged`], [`Error::NoAvailability`].
+    pub fn grant(&self, request: HoldRequest, platform: &Platform, now: Micros) -> Result<Hold, Error> {
         let listing = &self.listing;
         if !listing.is_active() {
             return Err(Error::ListingDeleted(listing.id));
         }
-        if request.stay.check_in() < listing.today(now) {
-            return Err(Error::DateInPast);
+        listing.check_slot(&request.slot)?;
+        if request.slot.days().first() < listing.first_open(now) {
+            return Err(Error::DateInPast(if matches!(request.slot, Slot::Stay(_)) {
+                "stay.check_in_date"
+            } else {
+                "date"
+            }));
         }
-        let total = quote(listing.price, &request.stay, request.units)
+        let most = i64::from(listing.max_persons) * i64::from(request.units);
+        if listing.max_persons > 0 && i64::from(request.persons) > most {
+            return Err(Error::TooManyPersons { listing: listing.id, most });
+        }
+        let policy = listing.policy.under(platform, listing.price);
+        let total = quote(listing.price, policy.min_price(), &request.slot, request.units)
             .map_err(|error| Error::Invalid(vec![Violation::new("units", error.reason(), error.to_string())]))?;
         if let Some(expected) = request.expected_total {
             if expected.currency() != total.currency() {
@@ -101,79 +130,106 @@ impl Offer {
             reservation: request.reservation,
             listing: listing.id,
             customer: request.customer,
-            stay: request.stay,
+            slot: request.slot,
             units: request.units,
             state: HoldState::Held,
             version: 1,
             total,
-            policy: listing.policy,
+            policy,
             host: listing.host.clone(),
             display_name: listing.display_name.clone(),
+            kind: listing.kind,
+            region: listing.region.clone(),
+            host_language_code: listing.language_code.clone(),
             created_at: now,
         })
     }
 
     fn is_sold_out(&self, request: &HoldRequest) -> bool {
-        let untouched = self.nights.len() < usize::try_from(request.stay.length()).unwrap_or(usize::MAX);
+        let untouched = self.days.len() < usize::try_from(request.slot.days().length()).unwrap_or(usize::MAX);
         (untouched && request.units > self.listing.default_capacity)
-            || self.nights.iter().any(|night| night.available() < request.units)
+            || self.days.iter().any(|day| day.available() < request.units)
     }
 }
 
-/// price × nights × units.
+/// price × nights × units, and where no nights are counted price × units; not less than the minimum, unless it is free of charge.
 ///
 /// # Errors
 /// [`MoneyError::Overflow`].
-pub fn quote(price: Money, stay: &Stay, units: i32) -> Result<Money, MoneyError> {
-    price.times(i64::from(stay.length()))?.times(i64::from(units))
+pub fn quote(price: Money, minimum: Option<Money>, slot: &Slot, units: i32) -> Result<Money, MoneyError> {
+    let nights = if let Slot::Stay(nights) = slot { nights.length() } else { 1 };
+    let total = price.times(i64::from(nights))?.times(i64::from(units))?;
+    Ok(minimum.filter(|minimum| !price.is_zero() && minimum.minor() > total.minor()).unwrap_or(total))
 }
 
 #[cfg(test)]
 mod tests {
     use mesh::value::{Currency, Day};
+    use proto::listing::v1::ReservationPolicy;
 
     use super::*;
-    use crate::domain::{Kind, ListingState, STAY_NIGHTS_MAX};
+    use crate::domain::{Days, ListingState};
 
     const NOW: Micros = Micros(20_000 * 86_400_000_000 + 1);
+    const TODAY: Day = Day::from_number(20_000);
 
-    fn offer() -> Offer {
+    fn offer(kind: Kind) -> Offer {
         let listing = Listing {
             id: Id::generate(),
             host: "hana".to_owned(),
             display_name: "Hanok".to_owned(),
             description: String::new(),
-            kind: Kind::Room,
-            price: Money::from_minor(38_000, Currency::KRW),
+            kind,
+            region: "Jeju".to_owned(),
+            company: String::new(),
+            grade: String::new(),
+            max_persons: 0,
+            language_code: "ko".to_owned(),
+            price: won(38_000),
             default_capacity: 2,
             time_zone: "UTC".to_owned(),
-            policy: Policy::complete(None, 0),
+            policy: Policy::complete(kind, ReservationPolicy::default()),
             review_count: 0,
             state: ListingState::Active,
             version: 1,
             created_at: NOW,
             updated_at: NOW,
         };
-        Offer { listing, nights: Vec::new() }
+        Offer { listing, days: Vec::new() }
     }
 
-    fn request(offer: &Offer) -> HoldRequest {
-        let today = Day::from_number(20_000);
+    fn won(amount: i64) -> Money {
+        Money::from_minor(amount, Currency::KRW)
+    }
+
+    fn stay(first: Day) -> Slot {
+        Slot::Stay(Days::of_stay(first, first.plus(3), "stay").expect("a stay"))
+    }
+
+    fn request(offer: &Offer, slot: Slot) -> HoldRequest {
         HoldRequest {
             reservation: Id::generate(),
             listing: offer.listing.id,
             customer: "chris".to_owned(),
-            stay: Stay::new(today, today.plus(3), STAY_NIGHTS_MAX, "stay").expect("a stay"),
+            slot,
             units: 2,
+            persons: 1,
             expected_total: None,
         }
     }
 
-    fn check(change: impl FnOnce(&mut Offer, &mut HoldRequest), expected: Result<i64, &str>) {
-        let mut offer = offer();
-        let mut request = request(&offer);
+    #[track_caller]
+    fn check_on(
+        kind: Kind,
+        slot: Slot,
+        change: impl FnOnce(&mut Offer, &mut HoldRequest),
+        expected: Result<i64, &str>,
+    ) {
+        let mut offer = offer(kind);
+        let mut request = request(&offer, slot);
         change(&mut offer, &mut request);
-        let granted = offer.grant(request, NOW).map(|hold| hold.total.minor()).map_err(|error| format!("{error:?}"));
+        let granted = offer.grant(request, &Platform::default(), NOW);
+        let granted = granted.map(|hold| hold.total.minor()).map_err(|error| format!("{error:?}"));
         match (&granted, expected) {
             (Ok(total), Ok(expected)) => assert_eq!(*total, expected),
             (Err(error), Err(expected)) => assert!(error.starts_with(expected), "{error}"),
@@ -181,49 +237,91 @@ mod tests {
         }
     }
 
-    fn night(offset: i32, held: i32, capacity: i32) -> Night {
-        Night { date: Day::from_number(20_000 + offset), held, capacity, pinned: false }
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Offer, &mut HoldRequest), expected: Result<i64, &str>) {
+        check_on(Kind::Room, stay(TODAY), change, expected);
+    }
+
+    fn night(offset: i32, held: i32, capacity: i32) -> Availability {
+        Availability { day: TODAY.plus(offset), held, capacity, pinned: false }
     }
 
     #[test]
     fn the_total_is_price_by_nights_by_units() {
         check(|_, _| {}, Ok(228_000));
-        check(|offer, _| offer.listing.price = Money::from_minor(0, Currency::KRW), Ok(0));
-        check(|_, request| request.expected_total = Some(Money::from_minor(228_000, Currency::KRW)), Ok(228_000));
+        check(|offer, _| offer.listing.price = won(0), Ok(0));
+        check(|_, request| request.expected_total = Some(won(228_000)), Ok(228_000));
+        check_on(Kind::Resort, Slot::Date(TODAY), |_, _| {}, Ok(76_000));
+        check_on(Kind::Taxi, Slot::Stock, |_, _| {}, Ok(76_000));
+    }
+
+    /// D37.
+    #[test]
+    fn a_minimum_raises_what_is_not_free() {
+        let minimum = |price, minimum| {
+            quote(won(price), Some(won(minimum)), &Slot::Stock, 2).map(Money::minor).expect("no overflow")
+        };
+        assert_eq!([minimum(1_000, 3_800), minimum(1_900, 3_800), minimum(5_000, 3_800)], [3_800, 3_800, 10_000]);
+        assert_eq!(minimum(0, 3_800), 0);
+        let platform = Platform { min_price: Some(won(300_000)), max_per_person: 3, ..Platform::default() };
+        let offer = offer(Kind::Room);
+        let hold = offer.grant(request(&offer, stay(TODAY)), &platform, NOW).expect("granted");
+        assert_eq!((hold.total, hold.policy.message().max_per_person), (won(300_000), 3));
     }
 
     #[test]
     fn a_hold_is_refused_for_one_reason() {
         let euro = Currency::from_code("EUR").expect("a currency");
         check(|offer, _| offer.listing.state = ListingState::Deleted, Err("ListingDeleted"));
-        check(|_, request| request.expected_total = Some(Money::from_minor(1, Currency::KRW)), Err("PriceChanged"));
+        check(|_, request| request.expected_total = Some(won(1)), Err("PriceChanged"));
         check(|_, request| request.expected_total = Some(Money::from_minor(228_000, euro)), Err("CurrencyMismatch"));
-        check(|offer, _| offer.listing.price = Money::from_minor(i64::MAX, Currency::KRW), Err("Invalid"));
+        check(|offer, _| offer.listing.price = won(i64::MAX), Err("Invalid"));
         check(|_, request| request.units = 3, Err("NoAvailability"));
-        check(|offer, _| offer.nights = vec![night(1, 1, 2)], Err("NoAvailability"));
-        check(|offer, _| offer.nights = vec![night(1, 0, 0)], Err("NoAvailability"));
+        check(|offer, _| offer.days = vec![night(1, 1, 2)], Err("NoAvailability"));
+        check(|offer, _| offer.days = vec![night(1, 0, 0)], Err("NoAvailability"));
+    }
+
+    #[test]
+    fn each_capacity_takes_its_own_slot() {
+        let slots = [stay(TODAY), Slot::Date(TODAY), Slot::Stock];
+        for (kind, own) in [(Kind::Room, 0), (Kind::Resort, 1), (Kind::Taxi, 2), (Kind::Hospital, 1)] {
+            for (index, slot) in slots.into_iter().enumerate() {
+                let nothing = |offer: &mut Offer, _: &mut HoldRequest| offer.listing.price = won(0);
+                check_on(kind, slot, nothing, if index == own { Ok(0) } else { Err("SlotMismatch") });
+            }
+        }
+    }
+
+    #[test]
+    fn units_take_so_many_people() {
+        let people = |max_persons, persons| {
+            move |offer: &mut Offer, request: &mut HoldRequest| {
+                (offer.listing.max_persons, request.persons) = (max_persons, persons);
+            }
+        };
+        check(people(2, 4), Ok(228_000));
+        check(people(2, 5), Err("TooManyPersons"));
+        check(people(0, 10_000), Ok(228_000));
     }
 
     #[test]
     fn more_units_than_the_default_fit_where_every_night_offers_them() {
-        let wide = |offer: &mut Offer| offer.nights = (0..3).map(|offset| night(offset, 0, 5)).collect();
+        let wide = |offer: &mut Offer| offer.days = (0..3).map(|offset| night(offset, 0, 5)).collect();
         check(|offer, request| (wide(offer), request.units = 5).1, Ok(570_000));
-        check(|offer, request| (wide(offer), offer.nights.truncate(2), request.units = 5).2, Err("NoAvailability"));
+        check(|offer, request| (wide(offer), offer.days.truncate(2), request.units = 5).2, Err("NoAvailability"));
     }
 
     #[test]
     fn the_past_begins_with_yesterday_at_the_listing() {
-        check(|offer, _| offer.listing.time_zone = "Pacific/Honolulu".to_owned(), Ok(228_000));
-        // It is the 20,000th day in UTC, and 14 hours later on Kiritimati still the same day.
-        check(|offer, _| offer.listing.time_zone = "Pacific/Kiritimati".to_owned(), Ok(228_000));
-        let yesterday = |request: &mut HoldRequest| {
-            let day = Day::from_number(19_999);
-            request.stay = Stay::new(day, day.plus(3), STAY_NIGHTS_MAX, "stay").expect("a stay");
+        let in_zone = |zone: &'static str| {
+            move |offer: &mut Offer, _: &mut HoldRequest| offer.listing.time_zone = zone.to_owned()
         };
-        check(|_, request| yesterday(request), Err("DateInPast"));
-        check(
-            |offer, request| (yesterday(request), offer.listing.time_zone = "Pacific/Honolulu".to_owned()).1,
-            Ok(228_000),
-        );
+        let yesterday = TODAY.plus(-1);
+        check(in_zone("Pacific/Honolulu"), Ok(228_000));
+        // It is the 20,000th day in UTC, and 14 hours later on Kiritimati still the same day.
+        check(in_zone("Pacific/Kiritimati"), Ok(228_000));
+        check_on(Kind::Room, stay(yesterday), |_, _| {}, Err("DateInPast(\"stay.check_in_date\")"));
+        check_on(Kind::Room, stay(yesterday), in_zone("Pacific/Honolulu"), Ok(228_000));
+        check_on(Kind::Resort, Slot::Date(yesterday), |_, _| {}, Err("DateInPast(\"date\")"));
     }
 }

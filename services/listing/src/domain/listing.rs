@@ -1,22 +1,28 @@
 //! Listings: what a host offers, and what a change of it may be.
 
 use mesh::store::{Id, Micros};
-use mesh::value::{Day, Money, MoneyError, Zone};
+use mesh::value::{Day, DayError, Money, MoneyError, Zone};
+use proto::listing::v1::ReservationPolicy;
 
-use super::{STAY_NIGHTS_MAX, Violation};
+use super::policy::{self, Platform};
+use super::{Capacity, Days, Error, Policy, STAY_NIGHTS_MAX, STOCK_DAY, Slot, Violation};
 
 /// Units of one reservation at most; the contract says so.
 const UNITS_MAX: i64 = 1000;
 /// No price is higher, in minor units: the total of the longest and largest reservation still fits.
 const PRICE_MINOR_MAX: i64 = i64::MAX / (STAY_NIGHTS_MAX as i64 * UNITS_MAX);
-/// Miles for a payment when the host names none.
-const MILEAGE_POINTS_DEFAULT: i64 = 1;
 
 /// What a listing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A place to stay, reserved by the night.
+    /// A place to stay.
     Room,
+    /// Rooms of a resort.
+    Resort,
+    /// Taxis of a class.
+    Taxi,
+    /// Screening places of a hospital.
+    Hospital,
 }
 
 /// Whether a listing takes reservations.
@@ -28,37 +34,8 @@ pub enum ListingState {
     Deleted,
 }
 
-/// How a reservation earns miles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mileage {
-    /// Not at all.
-    None,
-    /// With the payment, or as soon as mileage is back.
-    EarnGraceful,
-    /// With the payment, or there is no reservation.
-    EarnStrict,
-}
-
-/// The deal a reservation is made under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// How miles are earned.
-    pub mileage: Mileage,
-    /// Miles for one payment.
-    pub mileage_points: i64,
-}
-
-impl Policy {
-    /// The policy a host asks for, completed by the defaults of a room.
-    #[must_use]
-    pub fn complete(mileage: Option<Mileage>, mileage_points: i64) -> Self {
-        let mileage_points = if mileage_points == 0 { MILEAGE_POINTS_DEFAULT } else { mileage_points };
-        Self { mileage: mileage.unwrap_or(Mileage::EarnGraceful), mileage_points }
-    }
-}
-
 /// Something that can be reserved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listing {
     /// Its identifier.
     pub id: Id,
@@ -70,9 +47,19 @@ pub struct Listing {
     pub description: String,
     /// What it is.
     pub kind: Kind,
-    /// For one unit and night; zero is free of charge.
+    /// Where it is.
+    pub region: String,
+    /// Who runs it.
+    pub company: String,
+    /// Its class within its kind.
+    pub grade: String,
+    /// How many people one unit takes; 0 is no limit.
+    pub max_persons: i32,
+    /// The language its host is written to; empty is the platform's.
+    pub language_code: String,
+    /// For one unit, and one night where the capacity is nightly; zero is free of charge.
     pub price: Money,
-    /// Units on a night for which nothing else is said.
+    /// Units on a date for which nothing else is said, or in all.
     pub default_capacity: i32,
     /// The IANA zone it is in.
     pub time_zone: String,
@@ -90,20 +77,29 @@ pub struct Listing {
     pub updated_at: Micros,
 }
 
-/// One night of a listing.
+/// A listing with the capacities that its first dates begin with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registration {
+    /// The listing.
+    pub listing: Listing,
+    /// Units on dates that differ from the default, in date order.
+    pub dates: Vec<(Day, i32)>,
+}
+
+/// What is offered and taken on a day: a night, a date, or the [`STOCK_DAY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Night {
-    /// The night.
-    pub date: Day,
+pub struct Availability {
+    /// The day.
+    pub day: Day,
     /// Units held or booked.
     pub held: i32,
     /// Units offered.
     pub capacity: i32,
-    /// Whether the host set this night's capacity, so that the default does not apply.
+    /// Whether the host set the capacity of this day, so that the default does not apply.
     pub pinned: bool,
 }
 
-impl Night {
+impl Availability {
     /// Units free.
     #[must_use]
     pub const fn available(&self) -> i32 {
@@ -111,44 +107,52 @@ impl Night {
     }
 }
 
-/// What a host may write into a listing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// The title.
-    DisplayName,
-    /// The text.
-    Description,
-    /// The price of a night.
-    Price,
-    /// Units on an ordinary night.
-    DefaultCapacity,
-    /// The zone.
-    TimeZone,
-    /// The deal.
-    Policy,
+macro_rules! fields {
+    ($($(#[$doc:meta])* $field:ident = $name:literal,)+) => {
+        /// What a host may write into a listing.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Field {
+            $($(#[$doc])* $field,)+
+        }
+
+        impl Field {
+            /// Every one.
+            pub const ALL: &[Self] = &[$(Self::$field),+];
+            /// The name of every one, in the same order.
+            pub const NAMES: &[&str] = &[$($name),+];
+
+            const fn path(self) -> &'static str {
+                match self {
+                    $(Self::$field => concat!("listing.", $name),)+
+                }
+            }
+        }
+    };
 }
 
-impl Field {
-    /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::DisplayName, Self::Description, Self::Price, Self::DefaultCapacity, Self::TimeZone, Self::Policy];
-
-    /// Its name in the contract.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::DisplayName => "display_name",
-            Self::Description => "description",
-            Self::Price => "price",
-            Self::DefaultCapacity => "default_capacity",
-            Self::TimeZone => "time_zone",
-            Self::Policy => "policy",
-        }
-    }
-
-    fn path(self) -> String {
-        format!("listing.{}", self.name())
-    }
+fields! {
+    /// The title.
+    DisplayName = "display_name",
+    /// The text.
+    Description = "description",
+    /// The price.
+    Price = "price",
+    /// Units where nothing else is said.
+    DefaultCapacity = "default_capacity",
+    /// The zone.
+    TimeZone = "time_zone",
+    /// The deal.
+    Policy = "policy",
+    /// Where it is.
+    Region = "region",
+    /// Who runs it.
+    Company = "company",
+    /// Its class.
+    Grade = "grade",
+    /// People in one unit.
+    MaxPersons = "max_persons",
+    /// The host's language.
+    LanguageCode = "language_code",
 }
 
 /// A listing as a host sends it, unchecked.
@@ -160,14 +164,26 @@ pub struct Draft {
     pub description: String,
     /// What it is; `None` if the host did not say.
     pub kind: Option<Kind>,
-    /// The price of a night; `None` if the host did not say.
+    /// Where it is.
+    pub region: String,
+    /// Who runs it.
+    pub company: String,
+    /// Its class.
+    pub grade: String,
+    /// People in one unit.
+    pub max_persons: i32,
+    /// The host's language.
+    pub language_code: String,
+    /// The price; `None` if the host did not say.
     pub price: Option<Result<Money, MoneyError>>,
-    /// Units on an ordinary night; 0 if the host did not say.
+    /// Units where nothing else is said; 0 if the host did not say.
     pub default_capacity: i32,
     /// The zone's name.
     pub time_zone: String,
-    /// The deal, complete.
-    pub policy: Policy,
+    /// The deal, as far as the host asks for one.
+    pub policy: ReservationPolicy,
+    /// Units on dates that differ from the default; only a registration takes them.
+    pub dates: Vec<(Result<Day, DayError>, i32)>,
 }
 
 impl Draft {
@@ -175,41 +191,56 @@ impl Draft {
     ///
     /// # Errors
     /// Every field that is missing or cannot be.
-    pub fn register(self, id: Id, host: &str, at: Micros) -> Result<Listing, Vec<Violation>> {
-        let mut violations = self.violations(&Field::ALL);
+    pub fn register(self, id: Id, host: &str, at: Micros) -> Result<Registration, Vec<Violation>> {
+        let policy = self.kind.map(|kind| Policy::complete(kind, self.policy.clone()));
+        let capacity = policy.as_ref().map_or(Capacity::Unspecified, Policy::capacity);
+        let mut violations = self.violations(Field::ALL, capacity);
         if self.kind.is_none() {
             violations.push(Violation::required("listing.kind"));
         }
-        let (Some(kind), Some(Ok(price)), []) = (self.kind, self.price, violations.as_slice()) else {
+        let dates = self.dates(capacity, at, &mut violations);
+        let (Some(kind), Some(policy), Some(Ok(price)), []) = (self.kind, policy, self.price, violations.as_slice())
+        else {
             return Err(violations);
         };
-        Ok(Listing {
+        let listing = Listing {
             id,
             host: host.to_owned(),
             display_name: self.display_name,
             description: self.description,
             kind,
+            region: self.region,
+            company: self.company,
+            grade: self.grade,
+            max_persons: self.max_persons,
+            language_code: self.language_code,
             price,
             default_capacity: self.default_capacity,
             time_zone: self.time_zone,
-            policy: self.policy,
+            policy,
             review_count: 0,
             state: ListingState::Active,
             version: 1,
             created_at: at,
             updated_at: at,
-        })
+        };
+        Ok(Registration { listing: listing.coherent()?, dates })
     }
 
-    fn violations(&self, fields: &[Field]) -> Vec<Violation> {
-        fields.iter().filter_map(|field| self.violation(*field)).collect()
+    fn violations(&self, fields: &[Field], capacity: Capacity) -> Vec<Violation> {
+        let mut found: Vec<_> = fields.iter().filter_map(|field| self.violation(*field, capacity)).collect();
+        if fields.contains(&Field::Policy) {
+            found.extend(policy::violations(&self.policy));
+        }
+        found
     }
 
-    fn violation(&self, field: Field) -> Option<Violation> {
+    fn violation(&self, field: Field, capacity: Capacity) -> Option<Violation> {
         let wrong = |reason, description: String| Some(Violation::new(field.path(), reason, description));
+        let least_capacity = i32::from(capacity != Capacity::Dated);
         match field {
             Field::DisplayName if self.display_name.trim().is_empty() => Some(Violation::required(field.path())),
-            Field::DefaultCapacity if self.default_capacity < 1 => Some(Violation::required(field.path())),
+            Field::DefaultCapacity if self.default_capacity < least_capacity => Some(Violation::required(field.path())),
             Field::TimeZone if self.time_zone.is_empty() => Some(Violation::required(field.path())),
             Field::TimeZone if Zone::named(&self.time_zone).is_none() => {
                 wrong("TIME_ZONE_UNKNOWN", "must be the name of an IANA time zone".to_owned())
@@ -223,8 +254,39 @@ impl Draft {
                 }
                 Some(Ok(_)) => None,
             },
-            Field::DisplayName | Field::Description | Field::DefaultCapacity | Field::TimeZone | Field::Policy => None,
+            _ => None,
         }
+    }
+
+    /// The capacities of its own dates, in date order.
+    fn dates(&self, capacity: Capacity, at: Micros, violations: &mut Vec<Violation>) -> Vec<(Day, i32)> {
+        if capacity == Capacity::Stock && !self.dates.is_empty() {
+            let why = "must be absent where the capacity is STOCK";
+            violations.push(Violation::new("listing.date_capacities", "SLOT_MISMATCH", why));
+        }
+        let today = Zone::named(&self.time_zone).map(|zone| zone.day_at(at));
+        let mut dates = std::collections::BTreeMap::new();
+        for (index, (day, units)) in self.dates.iter().enumerate() {
+            let mut wrong = |reason, description: &str| {
+                violations.push(Violation::new(
+                    format!("listing.date_capacities[{index}].date"),
+                    reason,
+                    description.to_owned(),
+                ));
+            };
+            match day {
+                Err(error) => wrong("DATE_INVALID", &error.to_string()),
+                Ok(day) if today.is_some_and(|today| *day < today) => {
+                    wrong("DATE_IN_PAST", "must not be in the past where the listing is");
+                }
+                Ok(day) => {
+                    if dates.insert(*day, *units).is_some() {
+                        wrong("DATE_REPEATED", "must not be there twice");
+                    }
+                }
+            }
+        }
+        dates.into_iter().collect()
     }
 }
 
@@ -232,9 +294,21 @@ impl Listing {
     /// This listing with `fields` as in `draft`; the same listing if that changes nothing.
     ///
     /// # Errors
-    /// Every named field that is missing or cannot be.
-    pub fn modify(&self, draft: &Draft, fields: &[Field], at: Micros) -> Result<Self, Vec<Violation>> {
-        let violations = draft.violations(fields);
+    /// Every named field that is missing or cannot be, then what does not go together.
+    pub fn modify(
+        &self,
+        draft: &Draft,
+        fields: &[Field],
+        platform: &Platform,
+        at: Micros,
+    ) -> Result<Self, Vec<Violation>> {
+        let capacity = self.policy.capacity();
+        let mut violations = draft.violations(fields, capacity);
+        let asked = draft.policy.capacity();
+        if fields.contains(&Field::Policy) && asked != Capacity::Unspecified && asked != capacity {
+            let why = "cannot change once the listing is registered";
+            violations.push(Violation::new("listing.policy.capacity", "IMMUTABLE", why));
+        }
         if !violations.is_empty() {
             return Err(violations);
         }
@@ -248,14 +322,32 @@ impl Listing {
                 }
                 Field::DefaultCapacity => changed.default_capacity = draft.default_capacity,
                 Field::TimeZone => changed.time_zone.clone_from(&draft.time_zone),
-                Field::Policy => changed.policy = draft.policy,
+                Field::Policy => {
+                    changed.policy = self.policy.replaced(self.kind, &draft.policy, platform, self.price);
+                }
+                Field::Region => changed.region.clone_from(&draft.region),
+                Field::Company => changed.company.clone_from(&draft.company),
+                Field::Grade => changed.grade.clone_from(&draft.grade),
+                Field::MaxPersons => changed.max_persons = draft.max_persons,
+                Field::LanguageCode => changed.language_code.clone_from(&draft.language_code),
             }
         }
         if changed != *self {
             changed.version += 1;
             changed.updated_at = at;
         }
-        Ok(changed)
+        changed.coherent()
+    }
+
+    fn coherent(self) -> Result<Self, Vec<Violation>> {
+        let found = self.policy.contradictions(self.price);
+        if found.is_empty() { Ok(self) } else { Err(found) }
+    }
+
+    /// As its readers see it: with what the platform decides where the host has left it open.
+    #[must_use]
+    pub fn under(&self, platform: &Platform) -> Self {
+        Self { policy: self.policy.under(platform, self.price), ..self.clone() }
     }
 
     /// The day it is at the listing.
@@ -267,86 +359,59 @@ impl Listing {
         Zone::named(&self.time_zone).expect("a stored zone was checked").day_at(now)
     }
 
+    /// The first day that can still be reserved.
+    #[must_use]
+    pub fn first_open(&self, now: Micros) -> Day {
+        if self.policy.capacity() == Capacity::Stock { STOCK_DAY } else { self.today(now) }
+    }
+
     /// Whether it takes reservations.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.state == ListingState::Active
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use mesh::value::Currency;
-
-    use super::*;
-
-    fn draft() -> Draft {
-        Draft {
-            display_name: "Hanok".to_owned(),
-            description: String::new(),
-            kind: Some(Kind::Room),
-            price: Some(Ok(Money::from_minor(38_000, Currency::KRW))),
-            default_capacity: 2,
-            time_zone: "Asia/Seoul".to_owned(),
-            policy: Policy::complete(None, 0),
+    /// Refuses a slot of another kind than the listing counts.
+    ///
+    /// # Errors
+    /// [`Error::SlotMismatch`].
+    pub fn check_slot(&self, slot: &Slot) -> Result<(), Error> {
+        let mismatch = |field, expected| Err(Error::SlotMismatch { field, expected });
+        match (self.policy.capacity(), slot) {
+            (Capacity::Nightly, Slot::Stay(_)) | (Capacity::Dated, Slot::Date(_)) | (Capacity::Stock, Slot::Stock) => {
+                Ok(())
+            }
+            (Capacity::Dated, _) => mismatch("date", "a date"),
+            (Capacity::Stock, Slot::Stay(_)) => mismatch("stay", "neither a stay nor a date"),
+            (Capacity::Stock, _) => mismatch("date", "neither a stay nor a date"),
+            (Capacity::Nightly | Capacity::Unspecified, _) => mismatch("stay", "a stay"),
         }
     }
 
-    fn check(change: impl FnOnce(&mut Draft), expected: &[(&str, &str)]) {
-        let mut draft = draft();
-        change(&mut draft);
-        let found = draft.register(Id::generate(), "hana", Micros(1)).map(|_| ()).err().unwrap_or_default();
-        let found: Vec<_> = found.iter().map(|violation| (violation.field.as_str(), violation.reason)).collect();
-        assert_eq!(found, expected);
+    /// The days that a caller speaks of who names these dates, or none for a stock.
+    ///
+    /// # Errors
+    /// Dates for a stock, and none for anything else.
+    pub fn days(&self, dates: Option<Days>) -> Result<Days, Error> {
+        match (self.policy.capacity(), dates) {
+            (Capacity::Stock, None) => Ok(Days::one(STOCK_DAY)),
+            (Capacity::Stock, Some(_)) => {
+                let why = "must be absent where the capacity is STOCK";
+                Err(Error::Invalid(vec![Violation::new("dates", "SLOT_MISMATCH", why)]))
+            }
+            (_, Some(dates)) => Ok(dates),
+            (_, None) => Err(Error::Invalid(vec![Violation::required("dates")])),
+        }
     }
 
-    #[test]
-    fn a_listing_needs_what_the_contract_requires() {
-        check(|_| {}, &[]);
-        check(|draft| draft.price = Some(Ok(Money::from_minor(0, Currency::KRW))), &[]);
-        check(|draft| draft.display_name = "  ".to_owned(), &[("listing.display_name", "REQUIRED")]);
-        check(|draft| draft.kind = None, &[("listing.kind", "REQUIRED")]);
-        check(|draft| draft.price = None, &[("listing.price", "REQUIRED")]);
-        check(
-            |draft| draft.price = Some(Ok(Money::from_minor(-1, Currency::KRW))),
-            &[("listing.price", "MONEY_NEGATIVE")],
-        );
-        check(|draft| draft.price = Some(Err(MoneyError::TooFine)), &[("listing.price", "MONEY_TOO_FINE")]);
-        check(
-            |draft| draft.price = Some(Ok(Money::from_minor(i64::MAX, Currency::KRW))),
-            &[("listing.price", "MONEY_OVERFLOW")],
-        );
-        check(|draft| draft.default_capacity = 0, &[("listing.default_capacity", "REQUIRED")]);
-        check(|draft| draft.time_zone = String::new(), &[("listing.time_zone", "REQUIRED")]);
-        check(|draft| draft.time_zone = "Asia/Soul".to_owned(), &[("listing.time_zone", "TIME_ZONE_UNKNOWN")]);
-        check(
-            |draft| (draft.display_name, draft.price) = (String::new(), None),
-            &[("listing.display_name", "REQUIRED"), ("listing.price", "REQUIRED")],
-        );
-    }
-
-    #[test]
-    fn the_policy_defaults_to_one_mile_earned_gracefully() {
-        assert_eq!(Policy::complete(None, 0), Policy { mileage: Mileage::EarnGraceful, mileage_points: 1 });
-        assert_eq!(Policy::complete(Some(Mileage::None), 5), Policy { mileage: Mileage::None, mileage_points: 5 });
-    }
-
-    #[test]
-    fn a_change_touches_only_the_named_fields() {
-        let before = draft().register(Id::generate(), "hana", Micros(1)).expect("valid");
-        let mut other = draft();
-        (other.display_name, other.default_capacity, other.price) = ("Villa".to_owned(), 9, None);
-        let after = before.modify(&other, &[Field::DisplayName], Micros(2)).expect("valid");
-        let expected =
-            Listing { display_name: "Villa".to_owned(), version: 2, updated_at: Micros(2), ..before.clone() };
-        assert_eq!(after, expected);
-        let refused = before.modify(&other, &[Field::Price], Micros(2)).expect_err("no price");
-        assert_eq!(refused[0].field, "listing.price");
-    }
-
-    #[test]
-    fn a_change_that_changes_nothing_is_none() {
-        let before = draft().register(Id::generate(), "hana", Micros(1)).expect("valid");
-        assert_eq!(before.modify(&draft(), &Field::ALL, Micros(2)).expect("valid"), before);
+    /// What is offered and taken on each of some days, of which those are recorded that anybody has touched.
+    #[must_use]
+    pub fn availabilities(&self, days: &Days, recorded: Vec<Availability>) -> Vec<Availability> {
+        let mut recorded = recorded.into_iter().peekable();
+        let untouched = |day| Availability { day, held: 0, capacity: self.default_capacity, pinned: false };
+        days.iter().map(|day| recorded.next_if(|found| found.day == day).unwrap_or_else(|| untouched(day))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,28 @@
 
 use mesh::store::{Id, Micros};
 
-use super::Violation;
+use super::{HoldState, Violation};
+
+/// When a guest may leave a review.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReviewAfter {
+    /// Once a reservation is confirmed.
+    #[default]
+    Confirmed,
+    /// Once a reservation is completed.
+    Completed,
+}
+
+impl ReviewAfter {
+    /// The states of a hold that let its customer review.
+    #[must_use]
+    pub const fn states(self) -> &'static [HoldState] {
+        match self {
+            Self::Confirmed => &[HoldState::Committed, HoldState::Completed],
+            Self::Completed => &[HoldState::Completed],
+        }
+    }
+}
 
 /// A guest's words about a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]

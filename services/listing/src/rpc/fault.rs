@@ -22,7 +22,14 @@ impl From<Error> for Fault {
                     .into_iter()
                     .map(|violation| (violation.field, violation.reason.to_owned(), violation.description)),
             ),
-            Error::DateInPast => Self::invalid("stay.check_in_date", "DATE_IN_PAST", message),
+            Error::DateInPast(field) => Self::invalid(field, "DATE_IN_PAST", message),
+            Error::SlotMismatch { field, expected } => {
+                Self::invalid(field, "SLOT_MISMATCH", message).with("expected", expected)
+            }
+            Error::TooManyPersons { listing, most } => {
+                Self::precondition("TOO_MANY_PERSONS", "PERSONS", listing_name(listing), message)
+                    .with("most", most.to_string())
+            }
             Error::CurrencyMismatch { currency } => {
                 Self::invalid("expected_total", "CURRENCY_MISMATCH", message).with("currency", currency)
             }
@@ -30,7 +37,6 @@ impl From<Error> for Fault {
             Error::ListingNotFound(id) => Self::not_found("LISTING_NOT_FOUND", "listing", listing_name(id)),
             Error::ReviewNotFound(name) => Self::not_found("REVIEW_NOT_FOUND", "review", name),
             Error::ListingDeleted(id) => Self::precondition("LISTING_DELETED", "STATE", listing_name(id), message),
-            Error::ListingHasHolds(id) => Self::precondition("LISTING_HAS_HOLDS", "HOLDS", listing_name(id), message),
             Error::CapacityBelowHolds(id) => {
                 Self::precondition("CAPACITY_BELOW_HOLDS", "CAPACITY", listing_name(id), message)
             }

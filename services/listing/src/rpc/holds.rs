@@ -6,7 +6,7 @@ use proto::listing::v1::{PlaceHoldRequest, PlaceHoldResponse, ReleaseHoldRequest
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, parse};
-use crate::domain::{HoldRequest, STAY_NIGHTS_MAX};
+use crate::domain::HoldRequest;
 use crate::wire;
 
 #[tonic::async_trait]
@@ -26,17 +26,21 @@ impl Rpc {
             reservation: parse::reservation_id("reservation", &message.reservation)?,
             listing: parse::listing_id("listing", &message.listing)?,
             customer: parse::customer(&message.customer)?,
-            stay: parse::stay("stay", message.stay.as_ref(), STAY_NIGHTS_MAX)?,
+            slot: parse::slot(message.slot.as_ref())?,
             units: message.units,
+            persons: message.persons,
             expected_total: parse::expected_total(message.expected_total.as_ref())?,
         };
         let hold = self.app.place_hold(request).await?;
         Ok(PlaceHoldResponse {
             hold: Some(wire::hold(&hold)),
             total: Some(wire::money(hold.total)),
-            policy: Some(wire::policy(hold.policy)),
+            policy: Some(hold.policy.message().clone()),
             host: mesh::value::format_user(&hold.host),
             listing_display_name: hold.display_name,
+            listing_kind: wire::kind(hold.kind).into(),
+            listing_region: hold.region,
+            host_language_code: hold.host_language_code,
         })
     }
 

@@ -4,15 +4,15 @@ use mesh::fault::Fault;
 use mesh::value::{Page, PageSize, update_paths};
 use proto::listing::v1::listing_service_server::ListingService;
 use proto::listing::v1::{
-    CreateListingRequest, CreateListingResponse, DeleteListingRequest, DeleteListingResponse, GetListingRequest,
-    GetListingResponse, ListListingsRequest, ListListingsResponse, QueryAvailabilityRequest, QueryAvailabilityResponse,
-    SetCapacityRequest, SetCapacityResponse, UpdateListingRequest, UpdateListingResponse,
+    self as pb, CreateListingRequest, CreateListingResponse, DeleteListingRequest, DeleteListingResponse,
+    GetListingRequest, GetListingResponse, ListListingsRequest, ListListingsResponse, QueryAvailabilityRequest,
+    QueryAvailabilityResponse, SetCapacityRequest, SetCapacityResponse, UpdateListingRequest, UpdateListingResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, caller, parse, request};
 use crate::app::Change;
-use crate::domain::{AVAILABILITY_NIGHTS_MAX, Field};
+use crate::domain::{Field, Listing};
 use crate::wire;
 
 #[tonic::async_trait]
@@ -50,14 +50,14 @@ impl ListingService for Rpc {
     }
 
     async fn set_capacity(&self, call: Request<SetCapacityRequest>) -> Result<Response<SetCapacityResponse>, Status> {
-        Ok(Response::new(self.set_nights(call).await?))
+        Ok(Response::new(self.set_units(call).await?))
     }
 
     async fn query_availability(
         &self,
         call: Request<QueryAvailabilityRequest>,
     ) -> Result<Response<QueryAvailabilityResponse>, Status> {
-        Ok(Response::new(self.query_nights(call).await?))
+        Ok(Response::new(self.query_units(call).await?))
     }
 }
 
@@ -67,15 +67,15 @@ impl Rpc {
         let mut message = call.into_inner();
         let request_id = std::mem::take(&mut message.request_id);
         let request = request(&host, "CreateListing", &request_id, &message);
-        let draft = parse::draft(&message.listing.unwrap_or_default());
+        let draft = parse::draft(message.listing.unwrap_or_default());
         let listing = self.app.create_listing(&host, draft, request).await?;
-        Ok(CreateListingResponse { listing: Some(wire::listing(&listing)) })
+        Ok(CreateListingResponse { listing: Some(self.shown(&listing)) })
     }
 
     async fn get(&self, call: Request<GetListingRequest>) -> Result<GetListingResponse, Fault> {
         let id = parse::listing_id("name", &call.get_ref().name)?;
         let listing = self.app.get_listing(id).await?;
-        Ok(GetListingResponse { listing: Some(wire::listing(&listing)) })
+        Ok(GetListingResponse { listing: Some(self.shown(&listing)) })
     }
 
     async fn list(&self, call: Request<ListListingsRequest>) -> Result<ListListingsResponse, Fault> {
@@ -83,23 +83,26 @@ impl Rpc {
         let page = Page::parse(PageSize::STANDARD, message.page_size, &message.page_token, &["listings"])?;
         let mut listings = self.app.list_listings(page).await?;
         let next_page_token = page.cut(&mut listings, |listing| listing.id);
-        Ok(ListListingsResponse { listings: listings.iter().map(wire::listing).collect(), next_page_token })
+        Ok(ListListingsResponse {
+            listings: listings.iter().map(|listing| self.shown(listing)).collect(),
+            next_page_token,
+        })
     }
 
     async fn update(&self, call: Request<UpdateListingRequest>) -> Result<UpdateListingResponse, Fault> {
         let host = caller(&call)?;
         let message = call.into_inner();
         let listing = message.listing.unwrap_or_default();
-        let names = Field::ALL.map(Field::name);
-        let paths = update_paths(message.update_mask.as_ref(), &names)?;
+        let paths = update_paths(message.update_mask.as_ref(), Field::NAMES)?;
+        let named = Field::ALL.iter().zip(Field::NAMES).filter(|(_, name)| paths.contains(name));
         let change = Change {
             listing: parse::listing_id("listing.name", &listing.name)?,
-            draft: parse::draft(&listing),
-            fields: Field::ALL.into_iter().filter(|field| paths.contains(&field.name())).collect(),
-            etag: listing.etag,
+            etag: listing.etag.clone(),
+            draft: parse::draft(listing),
+            fields: named.map(|(field, _)| *field).collect(),
         };
         let listing = self.app.update_listing(&host, change).await?;
-        Ok(UpdateListingResponse { listing: Some(wire::listing(&listing)) })
+        Ok(UpdateListingResponse { listing: Some(self.shown(&listing)) })
     }
 
     async fn delete(&self, call: Request<DeleteListingRequest>) -> Result<DeleteListingResponse, Fault> {
@@ -107,23 +110,28 @@ impl Rpc {
         let message = call.into_inner();
         let id = parse::listing_id("name", &message.name)?;
         let listing = self.app.delete_listing(&host, id, &message.etag).await?;
-        Ok(DeleteListingResponse { listing: Some(wire::listing(&listing)) })
+        Ok(DeleteListingResponse { listing: Some(self.shown(&listing)) })
     }
 
-    async fn set_nights(&self, call: Request<SetCapacityRequest>) -> Result<SetCapacityResponse, Fault> {
+    async fn set_units(&self, call: Request<SetCapacityRequest>) -> Result<SetCapacityResponse, Fault> {
         let host = caller(&call)?;
         let message = call.into_inner();
         let id = parse::listing_id("name", &message.name)?;
-        let range = parse::stay("nights", message.nights.as_ref(), AVAILABILITY_NIGHTS_MAX)?;
-        let nights = self.app.set_capacity(&host, id, range, message.capacity).await?;
-        Ok(SetCapacityResponse { nights: nights.iter().map(wire::night).collect() })
+        let dates = parse::dates(message.dates.as_ref())?;
+        let set = self.app.set_capacity(&host, id, dates, message.capacity).await?;
+        Ok(SetCapacityResponse { availabilities: set.iter().map(wire::availability).collect() })
     }
 
-    async fn query_nights(&self, call: Request<QueryAvailabilityRequest>) -> Result<QueryAvailabilityResponse, Fault> {
+    async fn query_units(&self, call: Request<QueryAvailabilityRequest>) -> Result<QueryAvailabilityResponse, Fault> {
         let message = call.into_inner();
         let id = parse::listing_id("name", &message.name)?;
-        let range = parse::stay("nights", message.nights.as_ref(), AVAILABILITY_NIGHTS_MAX)?;
-        let (_, nights) = self.app.query_availability(id, range).await?;
-        Ok(QueryAvailabilityResponse { nights: nights.iter().map(wire::night).collect() })
+        let dates = parse::dates(message.dates.as_ref())?;
+        let (_, found) = self.app.query_availability(id, dates).await?;
+        Ok(QueryAvailabilityResponse { availabilities: found.iter().map(wire::availability).collect() })
+    }
+
+    /// A listing for its reader.
+    fn shown(&self, listing: &Listing) -> pb::Listing {
+        wire::listing(&listing.under(self.app.platform()))
     }
 }

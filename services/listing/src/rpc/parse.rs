@@ -1,12 +1,12 @@
 //! Requests in the words of the domain. What a single field may be was checked when the request was decoded.
 
 use mesh::store::Id;
-use mesh::value::{Day, Money, id_of, user_of};
+use mesh::value::{Day, DayError, Money, id_of, user_of};
 use proto::google;
 use proto::listing::v1 as pb;
 
 use crate::app::ReviewKey;
-use crate::domain::{Draft, Error, Kind, Mileage, Policy, Stay, Violation};
+use crate::domain::{Days, Draft, Error, Kind, Slot, Violation};
 use crate::wire::{LISTINGS, RESERVATIONS, REVIEWS};
 
 pub(super) fn listing_id(field: &str, name: &str) -> Result<Id, Error> {
@@ -33,27 +33,47 @@ fn no_name(field: &str, pattern: &str) -> Error {
     Error::Invalid(vec![Violation::new(field, "RESOURCE_NAME", format!("must be {pattern}"))])
 }
 
-/// A range of 1 to `max` nights. Both days are there: the contract requires them.
-pub(super) fn stay(field: &str, stay: Option<&pb::Stay>, max: i32) -> Result<Stay, Error> {
-    let mut violations = Vec::new();
-    let mut day = |name: &str, date: Option<&google::r#type::Date>| {
-        let path = format!("{field}.{name}");
-        match date.map(Day::try_from) {
-            Some(Ok(day)) => Some(day),
-            Some(Err(error)) => {
-                violations.push(Violation::new(path, "DATE_INVALID", error.to_string()));
-                None
-            }
-            None => {
-                violations.push(Violation::required(path));
-                None
-            }
+/// When places are wanted.
+pub(super) fn slot(slot: Option<&pb::place_hold_request::Slot>) -> Result<Slot, Error> {
+    use pb::place_hold_request::Slot as Wire;
+    let slot = match slot {
+        None => return Ok(Slot::Stock),
+        Some(Wire::Stay(stay)) => {
+            let (check_in, check_out) = (stay.check_in_date.as_ref(), stay.check_out_date.as_ref());
+            days([("stay.check_in_date", check_in), ("stay.check_out_date", check_out)])
+                .and_then(|[check_in, check_out]| {
+                    Days::of_stay(check_in, check_out, "stay").map_err(|wrong| vec![wrong])
+                })
+                .map(Slot::Stay)
         }
+        Some(Wire::Date(date)) => days([("date", Some(date))]).map(|[date]| Slot::Date(date)),
     };
-    let check_in = day("check_in_date", stay.and_then(|stay| stay.check_in_date.as_ref()));
-    let check_out = day("check_out_date", stay.and_then(|stay| stay.check_out_date.as_ref()));
-    let (Some(check_in), Some(check_out)) = (check_in, check_out) else { return Err(Error::Invalid(violations)) };
-    Stay::new(check_in, check_out, max, field).map_err(|violation| Error::Invalid(vec![violation]))
+    slot.map_err(Error::Invalid)
+}
+
+pub(super) fn dates(dates: Option<&pb::DateRange>) -> Result<Option<Days>, Error> {
+    let Some(dates) = dates else { return Ok(None) };
+    days([("dates.start_date", dates.start_date.as_ref()), ("dates.end_date", dates.end_date.as_ref())])
+        .and_then(|[start, end]| Days::of_range(start, end, "dates").map_err(|wrong| vec![wrong]))
+        .map(Some)
+        .map_err(Error::Invalid)
+}
+
+/// Each of some dates, or all that is wrong with them.
+fn days<const N: usize>(dates: [(&str, Option<&google::r#type::Date>); N]) -> Result<[Day; N], Vec<Violation>> {
+    let mut violations = Vec::new();
+    let days = dates.map(|(field, date)| match date.map(Day::try_from) {
+        Some(Ok(day)) => Some(day),
+        Some(Err(error)) => {
+            violations.push(Violation::new(field, "DATE_INVALID", error.to_string()));
+            None
+        }
+        None => {
+            violations.push(Violation::required(field));
+            None
+        }
+    });
+    if violations.is_empty() { Ok(days.map(|day| day.expect("none was wrong"))) } else { Err(violations) }
 }
 
 pub(super) fn expected_total(total: Option<&google::r#type::Money>) -> Result<Option<Money>, Error> {
@@ -63,30 +83,30 @@ pub(super) fn expected_total(total: Option<&google::r#type::Money>) -> Result<Op
         .map_err(|error| Error::Invalid(vec![Violation::new("expected_total", error.reason(), error.to_string())]))
 }
 
-pub(super) fn draft(listing: &pb::Listing) -> Draft {
+pub(super) fn draft(listing: pb::Listing) -> Draft {
     let kind = match listing.kind() {
         pb::listing::Kind::Room => Some(Kind::Room),
+        pb::listing::Kind::Resort => Some(Kind::Resort),
+        pb::listing::Kind::Taxi => Some(Kind::Taxi),
+        pb::listing::Kind::Hospital => Some(Kind::Hospital),
         pb::listing::Kind::Unspecified => None,
     };
+    let date = |dated: &pb::DateCapacity| dated.date.as_ref().map_or(Err(DayError), Day::try_from);
     Draft {
-        display_name: listing.display_name.clone(),
-        description: listing.description.clone(),
         kind,
         price: listing.price.as_ref().map(Money::try_from),
+        dates: listing.date_capacities.iter().map(|dated| (date(dated), dated.capacity)).collect(),
+        display_name: listing.display_name,
+        description: listing.description,
+        region: listing.region,
+        company: listing.company,
+        grade: listing.grade,
+        max_persons: listing.max_persons,
+        language_code: listing.language_code,
         default_capacity: listing.default_capacity,
-        time_zone: listing.time_zone.clone(),
-        policy: policy(listing.policy.unwrap_or_default()),
+        time_zone: listing.time_zone,
+        policy: listing.policy.unwrap_or_default(),
     }
-}
-
-fn policy(policy: pb::ReservationPolicy) -> Policy {
-    let mileage = match policy.mileage() {
-        pb::reservation_policy::Mileage::Unspecified => None,
-        pb::reservation_policy::Mileage::None => Some(Mileage::None),
-        pb::reservation_policy::Mileage::EarnGraceful => Some(Mileage::EarnGraceful),
-        pb::reservation_policy::Mileage::EarnStrict => Some(Mileage::EarnStrict),
-    };
-    Policy::complete(mileage, policy.mileage_points)
 }
 
 #[cfg(test)]
@@ -107,8 +127,9 @@ mod tests {
     fn every_wrong_date_is_named() {
         let date = |month| Some(google::r#type::Date { year: 2030, month, day: 31 });
         let check = |check_in, check_out, expected: &[&str]| {
-            let wire = pb::Stay { check_in_date: date(check_in), check_out_date: date(check_out) };
-            let Err(Error::Invalid(found)) = stay("stay", Some(&wire), 90) else { panic!("accepted") };
+            let stay = pb::Stay { check_in_date: date(check_in), check_out_date: date(check_out) };
+            let wire = pb::place_hold_request::Slot::Stay(stay);
+            let Err(Error::Invalid(found)) = slot(Some(&wire)) else { panic!("accepted") };
             assert_eq!(found.iter().map(|violation| violation.field.as_str()).collect::<Vec<_>>(), expected);
         };
         check(2, 4, &["stay.check_in_date", "stay.check_out_date"]);

@@ -1,10 +1,11 @@
-//! How enums and money are written in the database. Texts, so that an operator can read them.
+//! How enums, money and what is kept whole are written in the database. Enums are texts, so that an operator can read them; what no statement
+//! looks into is one protobuf message.
 
 use diesel::QueryResult;
 use diesel::result::Error;
 use mesh::value::{Currency, Money};
 
-use crate::domain::{HoldState, Kind, ListingState, Mileage};
+use crate::domain::{HoldState, Kind, ListingState};
 
 /// An enum with one text for each value.
 pub(super) trait Code: Sized + Copy + PartialEq + 'static {
@@ -24,27 +25,31 @@ pub(super) trait Code: Sized + Copy + PartialEq + 'static {
 }
 
 impl Code for Kind {
-    const CODES: &'static [(Self, &'static str)] = &[(Self::Room, "ROOM")];
+    const CODES: &'static [(Self, &'static str)] =
+        &[(Self::Room, "ROOM"), (Self::Resort, "RESORT"), (Self::Taxi, "TAXI"), (Self::Hospital, "HOSPITAL")];
 }
 
 impl Code for ListingState {
     const CODES: &'static [(Self, &'static str)] = &[(Self::Active, "ACTIVE"), (Self::Deleted, "DELETED")];
 }
 
-impl Code for Mileage {
-    const CODES: &'static [(Self, &'static str)] =
-        &[(Self::None, "NONE"), (Self::EarnGraceful, "EARN_GRACEFUL"), (Self::EarnStrict, "EARN_STRICT")];
-}
-
 impl Code for HoldState {
-    const CODES: &'static [(Self, &'static str)] =
-        &[(Self::Held, "HELD"), (Self::Committed, "COMMITTED"), (Self::Released, "RELEASED")];
+    const CODES: &'static [(Self, &'static str)] = &[
+        (Self::Held, "HELD"),
+        (Self::Committed, "COMMITTED"),
+        (Self::Released, "RELEASED"),
+        (Self::Completed, "COMPLETED"),
+    ];
 }
 
 pub(super) fn money(minor: i64, currency: &str) -> QueryResult<Money> {
     Currency::from_code(currency)
         .map(|currency| Money::from_minor(minor, currency))
         .ok_or_else(|| Error::DeserializationError(format!("{currency} is no currency").into()))
+}
+
+pub(super) fn message<M: prost::Message + Default>(bytes: &[u8]) -> QueryResult<M> {
+    M::decode(bytes).map_err(|error| Error::DeserializationError(Box::new(error)))
 }
 
 #[cfg(test)]
@@ -63,7 +68,6 @@ mod tests {
     fn every_code_leads_back_to_its_value() {
         check::<Kind>();
         check::<ListingState>();
-        check::<Mileage>();
         check::<HoldState>();
     }
 }

@@ -3,13 +3,15 @@
 //! On PostgreSQL a listing's row orders its changes against its holds: placing a hold shares the row's key, changing or deleting the listing
 //! takes the row alone, counting a review does neither. SQLite has one writer and needs none of this.
 
-use diesel::dsl::{exists, not};
-use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
+use diesel::dsl::exists;
+use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
 use mesh::store::{Conn, Exec, Fetch, Id, Micros};
-use mesh::value::{Day, Page};
+use mesh::value::Page;
+use prost::Message as _;
 
-use super::codes::{Code, money};
-use crate::domain::{HoldState, Listing, ListingState, Policy};
+use super::codes::{Code, message, money};
+use super::holds::codes_of;
+use crate::domain::{Listing, ListingState, Policy, ReviewAfter};
 use crate::schema::{holds, listings};
 
 #[derive(Insertable, Queryable)]
@@ -24,13 +26,40 @@ struct Row {
     currency: String,
     default_capacity: i32,
     time_zone: String,
-    mileage: String,
-    mileage_points: i64,
+    policy: Vec<u8>,
+    details: Vec<u8>,
     review_count: i32,
     state: String,
     version: i64,
     created_at: Micros,
     updated_at: Micros,
+}
+
+/// What of a listing no statement looks into.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Details {
+    #[prost(string, tag = "1")]
+    region: String,
+    #[prost(string, tag = "2")]
+    company: String,
+    #[prost(string, tag = "3")]
+    grade: String,
+    #[prost(int32, tag = "4")]
+    max_persons: i32,
+    #[prost(string, tag = "5")]
+    language_code: String,
+}
+
+impl Details {
+    fn new(listing: &Listing) -> Self {
+        Self {
+            region: listing.region.clone(),
+            company: listing.company.clone(),
+            grade: listing.grade.clone(),
+            max_persons: listing.max_persons,
+            language_code: listing.language_code.clone(),
+        }
+    }
 }
 
 impl Row {
@@ -45,8 +74,8 @@ impl Row {
             currency: listing.price.currency().code().to_owned(),
             default_capacity: listing.default_capacity,
             time_zone: listing.time_zone.clone(),
-            mileage: listing.policy.mileage.code().to_owned(),
-            mileage_points: listing.policy.mileage_points,
+            policy: listing.policy.message().encode_to_vec(),
+            details: Details::new(listing).encode_to_vec(),
             review_count: listing.review_count,
             state: listing.state.code().to_owned(),
             version: listing.version,
@@ -56,11 +85,17 @@ impl Row {
     }
 
     fn listing(self) -> QueryResult<Listing> {
+        let details: Details = message(&self.details)?;
         Ok(Listing {
             id: self.id,
             kind: Code::decode(&self.kind)?,
             price: money(self.price_minor, &self.currency)?,
-            policy: Policy { mileage: Code::decode(&self.mileage)?, mileage_points: self.mileage_points },
+            policy: Policy::stored(message(&self.policy)?),
+            region: details.region,
+            company: details.company,
+            grade: details.grade,
+            max_persons: details.max_persons,
+            language_code: details.language_code,
             state: Code::decode(&self.state)?,
             host: self.host,
             display_name: self.display_name,
@@ -130,8 +165,8 @@ pub(crate) fn replace(conn: &mut Conn, changed: &Listing) -> QueryResult<Option<
             listings::currency.eq(changed.price.currency().code()),
             listings::default_capacity.eq(changed.default_capacity),
             listings::time_zone.eq(&changed.time_zone),
-            listings::mileage.eq(changed.policy.mileage.code()),
-            listings::mileage_points.eq(changed.policy.mileage_points),
+            listings::policy.eq(changed.policy.message().encode_to_vec()),
+            listings::details.eq(Details::new(changed).encode_to_vec()),
             listings::version.eq(changed.version),
             listings::updated_at.eq(changed.updated_at),
         ))
@@ -149,16 +184,25 @@ pub(crate) fn touch(conn: &mut Conn, id: Id, at: Micros) -> QueryResult<Option<i
         .one(conn)
 }
 
-/// Deletes an active listing that is still at `version`, unless a reservation holds a place in it: a hold that is not committed yet, or a
-/// committed one whose stay is not over `today`. [`take`] it first.
-pub(crate) fn delete(conn: &mut Conn, id: Id, version: i64, today: Day, at: Micros) -> QueryResult<Option<Listing>> {
-    let held = holds::state.eq(HoldState::Held.code());
-    let booked = holds::state.eq(HoldState::Committed.code()).and(holds::check_out.gt(today.number()));
-    let live = holds::table.filter(holds::listing_id.eq(id)).filter(held.or(booked));
+/// Sets the default capacity of an active listing; answers it as it is then. [`take`] it first.
+pub(crate) fn set_default(conn: &mut Conn, id: Id, capacity: i32, at: Micros) -> QueryResult<Option<Listing>> {
+    let row: Option<Row> = diesel::update(listings::table.find(id))
+        .filter(listings::state.eq(ListingState::Active.code()))
+        .set((
+            listings::default_capacity.eq(capacity),
+            listings::version.eq(listings::version + 1),
+            listings::updated_at.eq(at),
+        ))
+        .returning(listings::all_columns)
+        .one(conn)?;
+    row.map(Row::listing).transpose()
+}
+
+/// Deletes an active listing that is still at `version`. [`take`] it first, so that no hold is stored after the deletion.
+pub(crate) fn delete(conn: &mut Conn, id: Id, version: i64, at: Micros) -> QueryResult<Option<Listing>> {
     let row: Option<Row> = diesel::update(listings::table.find(id))
         .filter(listings::version.eq(version))
         .filter(listings::state.eq(ListingState::Active.code()))
-        .filter(not(exists(live)))
         .set((
             listings::state.eq(ListingState::Deleted.code()),
             listings::version.eq(listings::version + 1),
@@ -169,11 +213,15 @@ pub(crate) fn delete(conn: &mut Conn, id: Id, version: i64, today: Day, at: Micr
     row.map(Row::listing).transpose()
 }
 
-/// Counts a review of an active listing by a guest who has a committed hold of it; answers the new count, `None` if that may not be.
-pub(crate) fn count_review(conn: &mut Conn, id: Id, author: &str) -> QueryResult<Option<i32>> {
+/// Counts a review of an active listing by a guest who has a hold of it that is far enough; answers the new count, `None` if that may not be.
+pub(crate) fn count_review(conn: &mut Conn, id: Id, author: &str, after: ReviewAfter) -> QueryResult<Option<i32>> {
+    let stayed = holds::table
+        .filter(holds::listing_id.eq(id))
+        .filter(holds::customer.eq(author))
+        .filter(holds::state.eq_any(codes_of(after)));
     diesel::update(listings::table.find(id))
         .filter(listings::state.eq(ListingState::Active.code()))
-        .filter(exists(committed(id, author)))
+        .filter(exists(stayed))
         .set(listings::review_count.eq(listings::review_count + 1))
         .returning(listings::review_count)
         .one(conn)
@@ -189,11 +237,4 @@ pub(crate) fn discount_review(conn: &mut Conn, id: Id) -> QueryResult<Option<i32
 
 pub(crate) fn review_count(conn: &mut Conn, id: Id) -> QueryResult<Option<i32>> {
     listings::table.find(id).select(listings::review_count).one(conn)
-}
-
-/// The committed holds of a guest in a listing.
-#[diesel::dsl::auto_type(no_type_alias)]
-fn committed<'a>(id: Id, customer: &'a str) -> _ {
-    let state: &'static str = HoldState::Committed.code();
-    holds::table.filter(holds::listing_id.eq(id)).filter(holds::customer.eq(customer)).filter(holds::state.eq(state))
 }

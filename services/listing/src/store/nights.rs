@@ -1,4 +1,5 @@
-//! Nights: how many units are offered and how many are held.
+//! Nights: how many units are offered and how many are held on a day. A date is counted like a night, a stock on
+//! [`STOCK_DAY`](crate::domain::STOCK_DAY).
 //!
 //! The table's CHECK refuses more held than offered. All statements take rows in date order, so that transactions wait for each other in turn
 //! and never in a circle.
@@ -12,7 +13,7 @@ use mesh::statement;
 use mesh::store::{Conn, Exec, Fetch, Id, upsert};
 use mesh::value::Day;
 
-use crate::domain::{Hold, Night, Stay};
+use crate::domain::{Availability, Days, Hold};
 use crate::schema::nights;
 
 #[derive(Insertable, Queryable)]
@@ -30,20 +31,21 @@ pub(crate) fn is_refused(error: &Error) -> bool {
     matches!(error, Error::DatabaseError(DatabaseErrorKind::CheckViolation, _))
 }
 
-/// The nights of a range that have a row, in date order.
-pub(crate) fn find(conn: &mut Conn, listing: Id, range: &Stay) -> QueryResult<Vec<Night>> {
+/// Those of the days that have a row, in date order.
+pub(crate) fn find(conn: &mut Conn, listing: Id, days: &Days) -> QueryResult<Vec<Availability>> {
     let rows: Vec<(i32, i32, i32, bool)> = nights::table
         .filter(nights::listing_id.eq(listing))
-        .filter(nights::night.ge(range.check_in().number()))
-        .filter(nights::night.lt(range.check_out().number()))
+        .filter(nights::night.ge(days.first().number()))
+        .filter(nights::night.lt(days.end().number()))
         .order(nights::night)
         .select((nights::night, nights::held, nights::capacity, nights::pinned))
         .all(conn)?;
-    let night = |(date, held, capacity, pinned)| Night { date: Day::from_number(date), held, capacity, pinned };
-    Ok(rows.into_iter().map(night).collect())
+    let availability =
+        |(day, held, capacity, pinned)| Availability { day: Day::from_number(day), held, capacity, pinned };
+    Ok(rows.into_iter().map(availability).collect())
 }
 
-/// Takes the units of a hold on each of its nights. An error that [`is_refused`] means that a night has no room; undo the transaction then.
+/// Takes the units of a hold on each of its days. An error that [`is_refused`] means that one has no room; undo the transaction then.
 pub(crate) fn hold(conn: &mut Conn, hold: &Hold, default_capacity: i32) -> QueryResult<()> {
     if hold.units > default_capacity {
         return hold_wide(conn, hold);
@@ -51,33 +53,33 @@ pub(crate) fn hold(conn: &mut Conn, hold: &Hold, default_capacity: i32) -> Query
     let row = |night: Day| {
         [hold.listing.into(), night.number().into(), hold.units.into(), default_capacity.into(), false.into()]
     };
-    let rows: Vec<_> = hold.stay.nights().map(row).collect();
+    let rows: Vec<_> = hold.slot.days().iter().map(row).collect();
     let insert = "INSERT INTO nights (listing_id, night, held, capacity, pinned)";
     upsert(conn, insert, &rows, "ON CONFLICT (listing_id, night) DO UPDATE SET held = nights.held + excluded.held")
 }
 
-/// More units than the default fit only on nights whose capacity the host has set, which therefore have a row. The upsert will not do: a
+/// More units than the default fit only on days whose capacity the host has set, which therefore have a row. The upsert will not do: a
 /// CHECK also judges the row that is proposed, which would hold more than the default.
 fn hold_wide(conn: &mut Conn, hold: &Hold) -> QueryResult<()> {
-    for night in hold.stay.nights() {
+    for night in hold.slot.days().iter() {
         let held = diesel::update(nights::table.find((hold.listing, night.number())))
             .set(nights::held.eq(nights::held + hold.units))
             .exec(conn)?;
         if held == 0 {
             return Err(Error::DatabaseError(
                 DatabaseErrorKind::CheckViolation,
-                Box::new("the night has the default capacity".to_owned()),
+                Box::new("the day has the default capacity".to_owned()),
             ));
         }
     }
     Ok(())
 }
 
-/// Gives back the units of released holds.
-pub(crate) fn release(conn: &mut Conn, released: &[Hold]) -> QueryResult<()> {
+/// Gives back the units of holds that have ended.
+pub(crate) fn release(conn: &mut Conn, ended: &[Hold]) -> QueryResult<()> {
     let mut units: BTreeMap<(Id, i32), i32> = BTreeMap::new();
-    for hold in released {
-        for night in hold.stay.nights() {
+    for hold in ended {
+        for night in hold.slot.days().iter() {
             *units.entry((hold.listing, night.number())).or_default() += hold.units;
         }
     }
@@ -88,11 +90,11 @@ pub(crate) fn release(conn: &mut Conn, released: &[Hold]) -> QueryResult<()> {
     })
 }
 
-/// Sets the capacity of each night of a range, whatever the default says. An error that [`is_refused`] means that more is held on one.
-pub(crate) fn pin(conn: &mut Conn, listing: Id, range: &Stay, capacity: i32) -> QueryResult<()> {
-    let rows: Vec<Row> = range
-        .nights()
-        .map(|night| Row { listing_id: listing, night: night.number(), held: 0, capacity, pinned: true })
+/// Sets the capacity of days, given in date order, whatever the default says. An error that [`is_refused`] means that more is held on one.
+pub(crate) fn pin(conn: &mut Conn, listing: Id, days: impl IntoIterator<Item = (Day, i32)>) -> QueryResult<()> {
+    let rows: Vec<Row> = days
+        .into_iter()
+        .map(|(day, capacity)| Row { listing_id: listing, night: day.number(), held: 0, capacity, pinned: true })
         .collect();
     diesel::insert_into(nights::table)
         .values(&rows)
@@ -103,12 +105,12 @@ pub(crate) fn pin(conn: &mut Conn, listing: Id, range: &Stay, capacity: i32) -> 
         .map(|_| ())
 }
 
-/// Applies a new default capacity to the nights from `today` on that have no capacity of their own. An error that [`is_refused`] means that
+/// Applies a new default capacity to the days from `first` on that have no capacity of their own. An error that [`is_refused`] means that
 /// more is held on one.
-pub(crate) fn apply_default(conn: &mut Conn, listing: Id, today: Day, capacity: i32) -> QueryResult<()> {
+pub(crate) fn apply_default(conn: &mut Conn, listing: Id, first: Day, capacity: i32) -> QueryResult<()> {
     let future = nights::table
         .filter(nights::listing_id.eq(listing))
-        .filter(nights::night.ge(today.number()))
+        .filter(nights::night.ge(first.number()))
         .filter(nights::pinned.eq(false));
     if let Conn::Postgres(c) = conn {
         // An update takes its rows in no promised order.

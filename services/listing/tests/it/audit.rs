@@ -2,12 +2,13 @@
 
 use diesel::sql_query;
 use listing::audit;
-use listing::domain::HoldState;
+use listing::domain::{HoldState, Kind, STOCK_DAY, Slot};
 use mesh::store::{Exec, StoreError};
+use proto::reservation::v1::ReservationCompleted;
 
-use crate::harness::{Database, hold, on_both, stay};
+use crate::harness::{Database, first_day, hold, hold_slot, on_both, received, stay};
 
-on_both!(every_hold_is_reported, a_wrong_count_is_found);
+on_both!(every_hold_is_reported, a_wrong_count_is_found, every_capacity_is_counted);
 
 async fn every_hold_is_reported(db: Database) {
     let listing = db.listing(3).await.id;
@@ -22,12 +23,13 @@ async fn every_hold_is_reported(db: Database) {
     let expected =
         [(kept.reservation, listing, HoldState::Held, 2), (ended.reservation, listing, HoldState::Released, 1)];
     assert_eq!(holds, expected);
-    assert_eq!((found.holds[0].check_in, found.holds[0].check_out), (kept.stay.check_in(), kept.stay.check_out()));
+    let days = kept.slot.days();
+    assert_eq!((found.holds[0].check_in, found.holds[0].check_out), (days.first(), days.end()));
     assert_eq!(found.violations, Vec::<String>::new());
 }
 
 async fn a_wrong_count_is_found(db: Database) {
-    let day = stay(0, 1).check_in().number();
+    let day = stay(0, 1).first().number();
     for (damage, expected) in [
         (
             format!("UPDATE nights SET held = held + 1 WHERE night = {day}"),
@@ -47,6 +49,36 @@ async fn a_wrong_count_is_found(db: Database) {
         let heal = ["DELETE FROM holds", "DELETE FROM nights", "DELETE FROM listings"];
         for sql in heal {
             db.store.write(move |conn| Ok::<_, StoreError>(sql_query(sql).exec(conn)?)).await.expect("healed");
+        }
+    }
+}
+
+/// Dates and stocks as well as nights; completed holds take nothing.
+async fn every_capacity_is_counted(db: Database) {
+    let resort = db.listing_of(Kind::Resort, 3).await.id;
+    let taxi = db.listing_of(Kind::Taxi, 3).await.id;
+    for (listing, slot) in [(resort, Slot::Date(first_day())), (taxi, Slot::Stock)] {
+        let ended = hold_slot(listing, slot, 1);
+        db.place_hold(ended.clone()).await.expect("held");
+        db.place_hold(hold_slot(listing, slot, 2)).await.expect("held");
+        db.hear(vec![received(ended.reservation, |reservation| ReservationCompleted { reservation })]).await;
+    }
+    let found = audit::read(&db.store).await.expect("an audit");
+    assert_eq!(found.violations, Vec::<String>::new());
+    let days: Vec<_> = found.holds.iter().map(|hold| (hold.check_in, hold.state)).collect();
+    let (date, stock) = (first_day(), STOCK_DAY);
+    let expected = [
+        (date, HoldState::Completed),
+        (date, HoldState::Held),
+        (stock, HoldState::Completed),
+        (stock, HoldState::Held),
+    ];
+    assert_eq!(days, expected);
+    for damage in ["UPDATE nights SET held = held - 1", "DELETE FROM nights"] {
+        db.store.write(move |conn| Ok::<_, StoreError>(sql_query(damage).exec(conn)?)).await.expect("damaged");
+        let found = audit::read(&db.store).await.expect("an audit").violations;
+        for part in [format!("listings/{resort} on {date}: "), format!("the stock of listings/{taxi}: ")] {
+            assert!(found.iter().any(|found| found.starts_with(&part)), "{damage}: {found:?}");
         }
     }
 }

@@ -11,10 +11,13 @@ use mesh::testing::{TestMesh, eventually};
 use mesh::{outbox, relay};
 use proto::contract::{Event, Role};
 use proto::listing::v1 as pb;
-use proto::reservation::v1::{Reservation, ReservationCancelled, ReservationConfirmed};
+use proto::reservation::v1::{
+    Reservation, ReservationCancelled, ReservationCompleted, ReservationConfirmed, ReservationExpired,
+    ReservationForceCancelled, ReservationRejected,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Server, hold_message, stay_message};
+use crate::harness::{Server, hold_message, range_message};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -83,6 +86,34 @@ fn tale(facts: &[(&str, i64)]) -> Vec<(String, i64)> {
     facts.iter().map(|(kind, version)| ((*kind).to_owned(), *version)).collect()
 }
 
+/// T14, T22: whatever ends a reservation gives its place back, and says how.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_end_of_a_reservation_is_heard() {
+    let shutdown = CancellationToken::new();
+    let server = Server::start(TestMesh::start().await).await;
+    let reservations = Reservations::start(&server.mesh, &shutdown).await;
+    let heard = listen(&server.mesh, &shutdown).await;
+    let listing = server.listing().await.name;
+    for end in 0..4 {
+        let request = pb::PlaceHoldRequest { units: 2, ..hold_message(&listing) };
+        let name = request.reservation.clone();
+        server.holds().place_hold(request).await.expect("the places are free");
+        let reservation = Some(Reservation { name: name.clone(), ..Default::default() });
+        match end {
+            0 => reservations.publish(&ReservationRejected { reservation }, 2).await,
+            1 => reservations.publish(&ReservationExpired { reservation }, 2).await,
+            2 => reservations.publish(&ReservationForceCancelled { reservation }, 2).await,
+            _ => reservations.publish(&ReservationCompleted { reservation }, 2).await,
+        };
+        eventually(SOON, || async { story(&heard, &name) == tale(&[("HoldPlaced", 1), ("HoldReleased", 2)]) }).await;
+        let ended: pb::HoldReleased = about(&heard, &name)[1].decode().expect("a hold");
+        let expected = if end == 3 { pb::hold::State::Completed } else { pb::hold::State::Released };
+        assert_eq!(ended.hold.expect("the hold").state(), expected);
+    }
+    shutdown.cancel();
+    server.stop().await;
+}
+
 /// K7, K10, A7: hold, commit, review, cancel, release: each fact is one event, in order, and says what led to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reservation_lives_and_ends_by_events() {
@@ -114,7 +145,7 @@ async fn a_reservation_lives_and_ends_by_events() {
     let ended = tale(&[("HoldPlaced", 1), ("HoldCommitted", 2), ("HoldReleased", 3)]);
     eventually(SOON, || async { story(&heard, &reservation) == ended }).await;
     let mut host = server.listings("hana", Role::Host);
-    let capacity = pb::SetCapacityRequest { name: listing.clone(), nights: Some(stay_message(0, 3)), capacity: 4 };
+    let capacity = pb::SetCapacityRequest { name: listing.clone(), dates: range_message(0, 3), capacity: 4 };
     host.set_capacity(capacity).await.expect("set");
     host.delete_listing(pb::DeleteListingRequest { name: listing.clone(), etag: String::new() })
         .await

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use listing::app::{App, Request};
-use listing::domain::{Draft, Error, HoldRequest, Kind, Listing, Policy, STAY_NIGHTS_MAX, Stay};
+use listing::domain::{Availability, Days, Draft, Error, HoldRequest, Kind, Listing, Platform, ReviewAfter, Slot};
 use listing::{Config, audit};
 use mesh::client::Channel;
 use mesh::event::Received;
@@ -14,6 +14,7 @@ use mesh::value::{Currency, Day, Money, Zone};
 use proto::contract::{Event, Role};
 use proto::google::r#type as google;
 use proto::listing::v1 as pb;
+use proto::listing::v1::ReservationPolicy;
 use proto::listing::v1::hold_service_client::HoldServiceClient;
 use proto::listing::v1::listing_service_client::ListingServiceClient;
 use proto::listing::v1::review_service_client::ReviewServiceClient;
@@ -64,20 +65,32 @@ impl Database {
         Self::open(&mesh::testing::postgres().url, None)
     }
 
-    fn open(url: &DatabaseUrl, dir: Option<TempDir>) -> Self {
+    pub(crate) fn open(url: &DatabaseUrl, dir: Option<TempDir>) -> Self {
         let store = Store::open(url, listing::NAME, listing::migrations()).expect("a fresh database");
-        Self { app: App::new(store.clone()), store, _dir: dir }
+        Self { app: App::new(store.clone(), Platform::default()), store, _dir: dir }
     }
 
-    /// A listing of `hana` for 38,000 won.
+    /// A room of `hana` for 38,000 won.
     pub(crate) async fn listing(&self, capacity: i32) -> Listing {
-        self.app.create_listing("hana", draft(capacity), request()).await.expect("a valid listing")
+        self.listing_of(Kind::Room, capacity).await
     }
 
-    /// Units held on each of a listing's first nights.
-    pub(crate) async fn held(&self, listing: Id, nights: i32) -> Vec<i32> {
-        let (_, nights) = self.app.query_availability(listing, stay(0, nights)).await.expect("a listing");
-        nights.iter().map(|night| night.held).collect()
+    pub(crate) async fn listing_of(&self, kind: Kind, capacity: i32) -> Listing {
+        self.app.create_listing("hana", draft_of(kind, capacity), request()).await.expect("a valid listing")
+    }
+
+    /// Units held on each of a listing's first nights or dates.
+    pub(crate) async fn held(&self, listing: Id, days: i32) -> Vec<i32> {
+        self.available(listing, Some(stay(0, days))).await.iter().map(|day| day.held).collect()
+    }
+
+    pub(crate) async fn available(&self, listing: Id, dates: Option<Days>) -> Vec<Availability> {
+        self.app.query_availability(listing, dates).await.expect("a listing").1
+    }
+
+    /// The use cases over the same database, under another platform.
+    pub(crate) fn under(&self, platform: Platform) -> App {
+        App::new(self.store.clone(), platform)
     }
 
     /// The rules that listing itself must keep, whatever a test did.
@@ -92,14 +105,25 @@ impl Database {
 }
 
 pub(crate) fn draft(capacity: i32) -> Draft {
+    draft_of(Kind::Room, capacity)
+}
+
+/// For 38,000 won, except a hospital, which is free by default.
+pub(crate) fn draft_of(kind: Kind, capacity: i32) -> Draft {
     Draft {
         display_name: "Hanok".to_owned(),
         description: "By the river.".to_owned(),
-        kind: Some(Kind::Room),
-        price: Some(Ok(won(38_000))),
+        kind: Some(kind),
+        region: "Jeju".to_owned(),
+        company: "Hanok Stay".to_owned(),
+        grade: "prime".to_owned(),
+        max_persons: 4,
+        language_code: "ko".to_owned(),
+        price: Some(Ok(won(if kind == Kind::Hospital { 0 } else { 38_000 }))),
         default_capacity: capacity,
         time_zone: "Asia/Seoul".to_owned(),
-        policy: Policy::complete(None, 0),
+        policy: ReservationPolicy::default(),
+        dates: Vec::new(),
     }
 }
 
@@ -117,18 +141,24 @@ pub(crate) fn first_day() -> Day {
     Zone::named("UTC").expect("a zone").day_at(Micros::now()).plus(10)
 }
 
-pub(crate) fn stay(offset: i32, nights: i32) -> Stay {
+/// Days from the first on: the nights of a stay, or a range of dates.
+pub(crate) fn stay(offset: i32, days: i32) -> Days {
     let start = first_day().plus(offset);
-    Stay::new(start, start.plus(nights), STAY_NIGHTS_MAX, "stay").expect("a stay")
+    Days::of_range(start, start.plus(days), "dates").expect("a range")
 }
 
-pub(crate) fn hold(listing: Id, stay: Stay, units: i32) -> HoldRequest {
+pub(crate) fn hold(listing: Id, nights: Days, units: i32) -> HoldRequest {
+    hold_slot(listing, Slot::Stay(nights), units)
+}
+
+pub(crate) fn hold_slot(listing: Id, slot: Slot, units: i32) -> HoldRequest {
     HoldRequest {
         reservation: Id::generate(),
         listing,
         customer: "chris".to_owned(),
-        stay,
+        slot,
         units,
+        persons: 1,
         expected_total: None,
     }
 }
@@ -167,7 +197,12 @@ impl Server {
     pub(crate) async fn start(mesh: TestMesh) -> Self {
         let node = mesh.node();
         let running = Running::start(|listener, shutdown| {
-            let config = Config { listing_listen: "127.0.0.1:0".parse().expect("an address") };
+            let config = Config {
+                listing_listen: "127.0.0.1:0".parse().expect("an address"),
+                listing_max_per_person: 10,
+                listing_min_price: Some(won(3_800)),
+                listing_review_after: ReviewAfter::Confirmed,
+            };
             async move { listing::serve(&node, config, listener, shutdown).await }
         })
         .await;
@@ -201,8 +236,11 @@ impl Server {
 
     /// A listing of `hana`.
     pub(crate) async fn listing(&self) -> pb::Listing {
-        let request =
-            pb::CreateListingRequest { listing: Some(listing_message()), request_id: Id::generate().to_string() };
+        self.create(listing_message()).await
+    }
+
+    pub(crate) async fn create(&self, listing: pb::Listing) -> pb::Listing {
+        let request = pb::CreateListingRequest { listing: Some(listing), request_id: Id::generate().to_string() };
         let answer = self.listings("hana", Role::Host).create_listing(request).await.expect("a valid listing");
         answer.into_inner().listing.expect("the listing")
     }
@@ -219,6 +257,7 @@ pub(crate) fn listing_message() -> pb::Listing {
         price: Some(money("KRW", 38_000)),
         default_capacity: 2,
         time_zone: "Asia/Seoul".to_owned(),
+        max_persons: 4,
         ..Default::default()
     }
 }
@@ -232,13 +271,19 @@ pub(crate) fn stay_message(offset: i32, nights: i32) -> pb::Stay {
     pb::Stay { check_in_date: Some(start.into()), check_out_date: Some(start.plus(nights).into()) }
 }
 
+pub(crate) fn range_message(offset: i32, days: i32) -> Option<pb::DateRange> {
+    let start = first_day().plus(offset);
+    Some(pb::DateRange { start_date: Some(start.into()), end_date: Some(start.plus(days).into()) })
+}
+
 pub(crate) fn hold_message(listing: &str) -> pb::PlaceHoldRequest {
     pb::PlaceHoldRequest {
         reservation: format!("reservations/{}", Id::generate()),
         listing: listing.to_owned(),
         customer: "users/chris".to_owned(),
-        stay: Some(stay_message(0, 2)),
+        slot: Some(pb::place_hold_request::Slot::Stay(stay_message(0, 2))),
         units: 1,
+        persons: 1,
         expected_total: None,
     }
 }

@@ -1,10 +1,15 @@
 //! One caller's holds. Each story runs on both databases.
 
 use listing::app::Change;
-use listing::domain::{AVAILABILITY_NIGHTS_MAX, Error, Field, HoldState, Stay};
-use proto::reservation::v1::{ReservationCancelled, ReservationConfirmed};
+use listing::domain::{Error, Field, HoldState, Platform, Policy};
+use mesh::event::Received;
+use mesh::store::Id;
+use proto::reservation::v1::{
+    ReservationCancelled, ReservationCompleted, ReservationConfirmed, ReservationExpired, ReservationForceCancelled,
+    ReservationRejected,
+};
 
-use crate::harness::{Database, draft, first_day, hold, name_of, on_both, received, stay, won};
+use crate::harness::{Database, draft, hold, name_of, on_both, received, stay, won};
 
 on_both!(
     a_repeat_answers_the_first_quote,
@@ -13,6 +18,9 @@ on_both!(
     a_confirmed_reservation_commits_its_hold_once,
     a_cancelled_reservation_gives_back_its_nights_once,
     a_late_confirmation_changes_nothing,
+    every_end_gives_back_its_places_once,
+    an_end_that_comes_first_refuses_the_hold,
+    a_repeat_answers_the_deal_of_its_time,
     set_nights_take_more_than_the_default_and_nothing_less,
     a_long_stay_is_all_or_nothing,
 );
@@ -102,18 +110,84 @@ async fn a_late_confirmation_changes_nothing(db: Database) {
     db.assert_sound().await;
 }
 
+type End = (fn(Id) -> Received, HoldState);
+
+const ENDS: [End; 5] = [
+    (|id| received(id, |reservation| ReservationCancelled { reservation }), HoldState::Released),
+    (|id| received(id, |reservation| ReservationRejected { reservation }), HoldState::Released),
+    (|id| received(id, |reservation| ReservationExpired { reservation }), HoldState::Released),
+    (|id| received(id, |reservation| ReservationForceCancelled { reservation }), HoldState::Released),
+    (|id| received(id, |reservation| ReservationCompleted { reservation }), HoldState::Completed),
+];
+
+/// K7, T14: whether it was confirmed before, and whatever comes after.
+async fn every_end_gives_back_its_places_once(db: Database) {
+    for (end, state) in ENDS {
+        for confirmed in [true, false] {
+            let listing = db.listing(1).await.id;
+            let request = hold(listing, stay(0, 2), 1);
+            let reservation = request.reservation;
+            db.place_hold(request.clone()).await.expect("held");
+            let confirm = received(reservation, |reservation| ReservationConfirmed { reservation });
+            if confirmed {
+                db.hear(vec![confirm.clone()]).await;
+            }
+            db.hear(vec![end(reservation), end(reservation)]).await;
+            assert_eq!(db.held(listing, 2).await, [0, 0]);
+            db.place_hold(hold(listing, stay(0, 2), 1)).await.expect("free again");
+            let others = ENDS.map(|(other, _)| other(reservation)).to_vec();
+            db.hear([others, vec![confirm]].concat()).await;
+            let ended = db.release_hold(reservation).await.expect("answered").expect("there was one");
+            assert_eq!((ended.state, ended.version), (state, if confirmed { 3 } else { 2 }));
+            assert_eq!(name_of(&db.place_hold(request).await.expect_err("ended")), "HoldReleased");
+            assert_eq!(db.held(listing, 2).await, [1, 1]);
+        }
+    }
+    db.assert_sound().await;
+}
+
+async fn an_end_that_comes_first_refuses_the_hold(db: Database) {
+    let listing = db.listing(1).await.id;
+    for (end, _) in ENDS {
+        let request = hold(listing, stay(0, 1), 1);
+        db.hear(vec![end(request.reservation)]).await;
+        assert_eq!(name_of(&db.place_hold(request).await.expect_err("refused")), "HoldReleased");
+    }
+    assert_eq!(db.held(listing, 1).await, [0]);
+    db.assert_sound().await;
+}
+
+/// B25, D37, E31: a changed configuration is for new reservations.
+async fn a_repeat_answers_the_deal_of_its_time(db: Database) {
+    let listing = db.listing(5).await;
+    let request = hold(listing.id, stay(0, 1), 1);
+    let first = db.place_hold(request.clone()).await.expect("held");
+    assert_eq!((first.total, first.policy.message().max_per_person), (won(38_000), 0));
+    let platform = Platform { max_per_person: 10, min_price: Some(won(50_000)), ..Platform::default() };
+    let app = db.under(platform);
+    assert_eq!(app.place_hold(request.clone()).await.expect("a repeat"), first);
+    let later = app.place_hold(hold(listing.id, stay(0, 1), 1)).await.expect("held");
+    let message = later.policy.message();
+    assert_eq!((later.total, message.max_per_person, &message.min_price), (won(50_000), 10, &Some(won(50_000).into())));
+    assert_eq!(later.policy, Policy::complete(listing.kind, message.clone()));
+    assert_eq!((later.kind, later.region.as_str(), later.host_language_code.as_str()), (listing.kind, "Jeju", "ko"));
+    db.hear(vec![received(request.reservation, |reservation| ReservationConfirmed { reservation })]).await;
+    let committed = app.place_hold(request).await.expect("a repeat");
+    assert_eq!((committed.total, &committed.policy), (first.total, &first.policy));
+}
+
 async fn set_nights_take_more_than_the_default_and_nothing_less(db: Database) {
     let listing = db.listing(2).await.id;
-    db.set_capacity("hana", listing, stay(0, 2), 5).await.expect("set");
+    db.set_capacity("hana", listing, Some(stay(0, 2)), 5).await.expect("set");
     db.place_hold(hold(listing, stay(0, 2), 5)).await.expect("five fit");
-    db.set_capacity("hana", listing, stay(3, 1), 0).await.expect("closed");
+    db.set_capacity("hana", listing, Some(stay(3, 1)), 0).await.expect("closed");
     for (offset, units) in [(0, 1), (1, 3), (2, 3), (3, 1)] {
         let refused = db.place_hold(hold(listing, stay(offset, 1), units)).await.expect_err("no room");
         assert_eq!(name_of(&refused), "NoAvailability", "{units} on {offset}");
     }
-    let below = db.set_capacity("hana", listing, stay(0, 4), 4).await.expect_err("five are held");
+    let below = db.set_capacity("hana", listing, Some(stay(0, 4)), 4).await.expect_err("five are held");
     assert_eq!(name_of(&below), "CapacityBelowHolds");
-    let (_, nights) = db.query_availability(listing, stay(0, 4)).await.expect("a listing");
+    let (_, nights) = db.query_availability(listing, Some(stay(0, 4))).await.expect("a listing");
     assert_eq!(
         nights.iter().map(|night| (night.capacity, night.held)).collect::<Vec<_>>(),
         [(5, 5), (5, 5), (2, 0), (0, 0)]
@@ -121,7 +195,7 @@ async fn set_nights_take_more_than_the_default_and_nothing_less(db: Database) {
     // A new default is for the nights that were not set.
     let change = Change { listing, draft: draft(7), fields: vec![Field::DefaultCapacity], etag: String::new() };
     db.update_listing("hana", change).await.expect("changed");
-    let (_, nights) = db.query_availability(listing, stay(0, 4)).await.expect("a listing");
+    let (_, nights) = db.query_availability(listing, Some(stay(0, 4))).await.expect("a listing");
     assert_eq!(nights.iter().map(|night| night.capacity).collect::<Vec<_>>(), [5, 5, 7, 0]);
     db.assert_sound().await;
 }
@@ -133,7 +207,6 @@ async fn a_long_stay_is_all_or_nothing(db: Database) {
     assert!(matches!(refused, Err(Error::NoAvailability(_))));
     assert_eq!(db.held(listing, 89).await, [0; 89]);
     db.place_hold(hold(listing, stay(-1, 90), 1)).await.expect("ninety nights");
-    let year = Stay::new(first_day(), first_day().plus(366), AVAILABILITY_NIGHTS_MAX, "nights").expect("a range");
-    assert_eq!(db.set_capacity("hana", listing, year, 9).await.expect("set").len(), 366);
+    assert_eq!(db.set_capacity("hana", listing, Some(stay(0, 366)), 9).await.expect("set").len(), 366);
     db.assert_sound().await;
 }

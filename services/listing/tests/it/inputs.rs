@@ -6,10 +6,12 @@ use mesh::testing::TestMesh;
 use proto::contract::Role;
 use proto::google::r#type::Date;
 use proto::listing::v1 as pb;
+use proto::listing::v1::place_hold_request::Slot;
+use proto::listing::v1::reservation_policy::{Capacity, Payment};
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 
-use crate::harness::{Server, hold_message, listing_message, money, stay_message};
+use crate::harness::{Server, hold_message, listing_message, money, range_message, stay_message};
 
 /// `field` is empty where the answer names none.
 #[track_caller]
@@ -32,6 +34,10 @@ fn date(year: i32, month: i32, day: i32) -> Option<Date> {
     Some(Date { year, month, day })
 }
 
+fn policy(listing: &mut pb::Listing) -> &mut pb::ReservationPolicy {
+    listing.policy.get_or_insert_default()
+}
+
 const DOMAIN_RULE: &str = mesh::fault::reason::INVALID_FIELD;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +53,9 @@ async fn a_listing_that_cannot_be_is_refused_by_field() {
         ("listing.default_capacity", |listing| listing.default_capacity = 0),
         ("listing.time_zone", |listing| listing.time_zone.clear()),
         ("listing.time_zone", |listing| listing.time_zone = "Asia/Soul".to_owned()),
+        ("listing.policy.payment", |listing| policy(listing).set_payment(Payment::OnApproval)),
+        ("listing.policy.min_price", |listing| policy(listing).min_price = Some(money("EUR", 1))),
+        ("listing.policy.payment_ttl", |listing| policy(listing).payment_ttl = Some(Default::default())),
     ];
     let existing = server.listing().await;
     for (field, spoil) in cases {
@@ -61,6 +70,15 @@ async fn a_listing_that_cannot_be_is_refused_by_field() {
             check(host.clone().update_listing(request).await, Code::InvalidArgument, DOMAIN_RULE, field);
         }
     }
+    let mut stock = pb::Listing { name: existing.name.clone(), ..listing_message() };
+    policy(&mut stock).set_capacity(Capacity::Stock);
+    let request = pb::UpdateListingRequest { listing: Some(stock), update_mask: None };
+    check(host.clone().update_listing(request).await, Code::InvalidArgument, DOMAIN_RULE, "listing.policy.capacity");
+    let twice = vec![pb::DateCapacity { date: date(2031, 1, 1), capacity: 1 }; 2];
+    let listing = Some(pb::Listing { date_capacities: twice, ..listing_message() });
+    let request = pb::CreateListingRequest { listing, request_id: Id::generate().to_string() };
+    let field = "listing.date_capacities[1].date";
+    check(host.clone().create_listing(request).await, Code::InvalidArgument, DOMAIN_RULE, field);
     let update_mask = Some(prost_types::FieldMask { paths: vec!["state".to_owned()] });
     let request = pb::UpdateListingRequest { listing: Some(existing), update_mask };
     check(host.clone().update_listing(request).await, Code::InvalidArgument, "FIELD_NOT_UPDATABLE", "update_mask");
@@ -84,13 +102,25 @@ async fn a_hold_that_cannot_be_is_refused_by_reason() {
     let listing = server.listing().await.name;
     let cases: &[(Code, &str, &str, Spoil<pb::PlaceHoldRequest>)] = &[
         (Code::InvalidArgument, "DATE_IN_PAST", "stay.check_in_date", |hold| {
-            hold.stay = Some(pb::Stay { check_in_date: date(2020, 1, 1), check_out_date: date(2020, 1, 3) });
+            hold.slot =
+                Some(Slot::Stay(pb::Stay { check_in_date: date(2020, 1, 1), check_out_date: date(2020, 1, 3) }));
         }),
         (Code::InvalidArgument, DOMAIN_RULE, "stay.check_in_date", |hold| {
-            hold.stay = Some(pb::Stay { check_in_date: date(2031, 2, 29), check_out_date: date(2031, 3, 1) });
+            hold.slot =
+                Some(Slot::Stay(pb::Stay { check_in_date: date(2031, 2, 29), check_out_date: date(2031, 3, 1) }));
         }),
-        (Code::InvalidArgument, DOMAIN_RULE, "stay.check_out_date", |hold| hold.stay = Some(stay_message(0, 0))),
-        (Code::InvalidArgument, DOMAIN_RULE, "stay.check_out_date", |hold| hold.stay = Some(stay_message(0, 91))),
+        (Code::InvalidArgument, DOMAIN_RULE, "stay.check_out_date", |hold| {
+            hold.slot = Some(Slot::Stay(stay_message(0, 0)));
+        }),
+        (Code::InvalidArgument, DOMAIN_RULE, "stay.check_out_date", |hold| {
+            hold.slot = Some(Slot::Stay(stay_message(0, 91)));
+        }),
+        (Code::InvalidArgument, "SLOT_MISMATCH", "stay", |hold| hold.slot = None),
+        (Code::InvalidArgument, "SLOT_MISMATCH", "stay", |hold| {
+            hold.slot = date(2031, 2, 28).map(Slot::Date);
+        }),
+        (Code::InvalidArgument, DOMAIN_RULE, "date", |hold| hold.slot = date(2031, 2, 29).map(Slot::Date)),
+        (Code::FailedPrecondition, "TOO_MANY_PERSONS", "", |hold| hold.persons = 5),
         (Code::InvalidArgument, "CURRENCY_MISMATCH", "expected_total", |hold| {
             hold.expected_total = Some(money("EUR", 76_000));
         }),
@@ -136,16 +166,21 @@ async fn capacity_is_set_and_read_for_a_year_at_most() {
     let name = server.listing().await.name;
     let host = server.listings("hana", Role::Host);
     for (nights, code) in [(366, None), (367, Some(Code::InvalidArgument))] {
-        let set = pb::SetCapacityRequest { name: name.clone(), nights: Some(stay_message(0, nights)), capacity: 3 };
-        let query = pb::QueryAvailabilityRequest { name: name.clone(), nights: Some(stay_message(0, nights)) };
+        let set = pb::SetCapacityRequest { name: name.clone(), dates: range_message(0, nights), capacity: 3 };
+        let query = pb::QueryAvailabilityRequest { name: name.clone(), dates: range_message(0, nights) };
         assert_eq!(host.clone().set_capacity(set).await.err().map(|status| status.code()), code);
         assert_eq!(host.clone().query_availability(query).await.err().map(|status| status.code()), code);
     }
     let held = server.holds().place_hold(pb::PlaceHoldRequest { units: 3, ..hold_message(&name) }).await;
     held.expect("three fit");
-    let set = pb::SetCapacityRequest { name: name.clone(), nights: Some(stay_message(0, 5)), capacity: 2 };
+    let set = pb::SetCapacityRequest { name: name.clone(), dates: range_message(0, 5), capacity: 2 };
     check(host.clone().set_capacity(set).await, Code::FailedPrecondition, "CAPACITY_BELOW_HOLDS", "");
-    let delete = pb::DeleteListingRequest { name, etag: String::new() };
-    check(host.clone().delete_listing(delete).await, Code::FailedPrecondition, "LISTING_HAS_HOLDS", "");
+    let query = pb::QueryAvailabilityRequest { name: name.clone(), dates: None };
+    check(host.clone().query_availability(query).await, Code::InvalidArgument, DOMAIN_RULE, "dates");
+    let set = pb::SetCapacityRequest { name, dates: None, capacity: 9 };
+    check(host.clone().set_capacity(set).await, Code::InvalidArgument, DOMAIN_RULE, "dates");
+    let taxi = server.create(pb::Listing { kind: pb::listing::Kind::Taxi.into(), ..listing_message() }).await.name;
+    let set = pb::SetCapacityRequest { name: taxi, dates: range_message(0, 1), capacity: 9 };
+    check(host.clone().set_capacity(set).await, Code::InvalidArgument, DOMAIN_RULE, "dates");
     server.stop().await;
 }

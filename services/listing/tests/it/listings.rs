@@ -5,39 +5,43 @@ use listing::domain::{Field, ListingState};
 use mesh::store::Id;
 use proto::contract::Role;
 use proto::listing::v1 as pb;
-use proto::reservation::v1::ReservationConfirmed;
+use proto::reservation::v1::{ReservationConfirmed, ReservationForceCancelled};
 
-use crate::harness::{Database, Server, draft, hold, name_of, on_both, received, request, stay, won};
+use crate::harness::{
+    Database, Server, draft, hold, hold_message, name_of, on_both, range_message, received, request, stay, won,
+};
 use mesh::testing::TestMesh;
 
 on_both!(
-    a_listing_with_a_place_held_cannot_be_deleted,
+    a_listing_is_deleted_whatever_it_holds,
     a_change_that_changes_nothing_is_no_change,
     a_stale_etag_is_refused,
     a_request_id_answers_its_own_request_only,
     a_default_below_the_holds_is_refused,
 );
 
-/// K20.
-async fn a_listing_with_a_place_held_cannot_be_deleted(db: Database) {
+/// T22: its reservations hear of it and give their places back one by one.
+async fn a_listing_is_deleted_whatever_it_holds(db: Database) {
     let listing = db.listing(2).await.id;
     let (one, two) = (hold(listing, stay(0, 1), 1), hold(listing, stay(5, 1), 1));
     db.place_hold(one.clone()).await.expect("held");
     db.place_hold(two.clone()).await.expect("held");
-    let refused = || async { name_of(&db.delete_listing("hana", listing, "").await.expect_err("held")) };
-    assert_eq!(refused().await, "ListingHasHolds");
-    db.release_hold(one.reservation).await.expect("released");
     db.hear(vec![received(two.reservation, |reservation| ReservationConfirmed { reservation })]).await;
-    assert_eq!(refused().await, "ListingHasHolds");
-    db.release_hold(two.reservation).await.expect("released");
-    let deleted = db.delete_listing("hana", listing, "").await.expect("free");
+    let deleted = db.delete_listing("hana", listing, "").await.expect("deleted");
     assert_eq!(deleted.state, ListingState::Deleted);
     assert_eq!(db.delete_listing("hana", listing, "\"1\"").await.expect("a repeat"), deleted);
     assert_eq!(db.get_listing(listing).await.expect("still readable"), deleted);
     assert_eq!(name_of(&db.place_hold(hold(listing, stay(0, 1), 1)).await.expect_err("deleted")), "ListingDeleted");
-    assert_eq!(name_of(&db.set_capacity("hana", listing, stay(0, 1), 3).await.expect_err("deleted")), "ListingDeleted");
+    assert_eq!(db.place_hold(one.clone()).await.expect("a repeat").reservation, one.reservation);
+    let refused = db.set_capacity("hana", listing, Some(stay(0, 1)), 3).await.expect_err("deleted");
+    assert_eq!(name_of(&refused), "ListingDeleted");
     let change = Change { listing, draft: draft(9), fields: Field::ALL.to_vec(), etag: String::new() };
     assert_eq!(name_of(&db.update_listing("hana", change).await.expect_err("deleted")), "ListingDeleted");
+    assert_eq!(db.held(listing, 6).await, [1, 0, 0, 0, 0, 1]);
+    let ended = [one, two]
+        .map(|request| received(request.reservation, |reservation| ReservationForceCancelled { reservation }));
+    db.hear(ended.to_vec()).await;
+    assert_eq!(db.held(listing, 6).await, [0; 6]);
     db.assert_sound().await;
 }
 
@@ -46,9 +50,9 @@ async fn a_change_that_changes_nothing_is_no_change(db: Database) {
     let listing = db.listing(2).await;
     let change = Change { listing: listing.id, draft: draft(2), fields: Field::ALL.to_vec(), etag: String::new() };
     assert_eq!(db.update_listing("hana", change).await.expect("the same"), listing);
-    db.set_capacity("hana", listing.id, stay(0, 2), 4).await.expect("set");
+    db.set_capacity("hana", listing.id, Some(stay(0, 2)), 4).await.expect("set");
     let set = db.get_listing(listing.id).await.expect("a listing").version;
-    db.set_capacity("hana", listing.id, stay(0, 2), 4).await.expect("set already");
+    db.set_capacity("hana", listing.id, Some(stay(0, 2)), 4).await.expect("set already");
     assert_eq!(db.get_listing(listing.id).await.expect("a listing").version, set);
     let waiting =
         db.store.read(|conn| Ok::<_, mesh::store::StoreError>(mesh::outbox::backlog(conn)?)).await.expect("a count");
@@ -103,7 +107,7 @@ async fn a_host_registers_changes_and_deletes_a_listing() {
     let mut host = server.listings("hana", Role::Host);
     let listing = server.listing().await;
     assert_eq!((listing.host.as_str(), listing.etag.as_str()), ("users/hana", "\"1\""));
-    let policy = listing.policy.expect("every field set");
+    let policy = listing.policy.clone().expect("every field set");
     assert_eq!((policy.mileage(), policy.mileage_points), (pb::reservation_policy::Mileage::EarnGraceful, 1));
 
     let changed = pb::Listing {
@@ -164,14 +168,13 @@ async fn pages_show_each_listing_once_newest_first() {
 async fn availability_counts_held_and_free_units() {
     let server = Server::start(TestMesh::without_broker()).await;
     let listing = server.listing().await.name;
-    server.holds().place_hold(crate::harness::hold_message(&listing)).await.expect("held");
-    let nights = Some(crate::harness::stay_message(1, 2));
-    let request = pb::SetCapacityRequest { name: listing.clone(), nights, capacity: 5 };
+    server.holds().place_hold(hold_message(&listing)).await.expect("held");
+    let request = pb::SetCapacityRequest { name: listing.clone(), dates: range_message(1, 2), capacity: 5 };
     let set = server.listings("hana", Role::Host).set_capacity(request).await.expect("set").into_inner();
-    let request = pb::QueryAvailabilityRequest { name: listing, nights: Some(crate::harness::stay_message(0, 4)) };
+    let request = pb::QueryAvailabilityRequest { name: listing, dates: range_message(0, 4) };
     let read = server.listings("chris", Role::Customer).query_availability(request).await.expect("read").into_inner();
-    let numbers: Vec<_> = read.nights.iter().map(|night| (night.capacity, night.held, night.available)).collect();
+    let numbers: Vec<_> = read.availabilities.iter().map(|day| (day.capacity, day.held, day.available)).collect();
     assert_eq!(numbers, [(2, 1, 1), (5, 1, 4), (5, 0, 5), (2, 0, 2)]);
-    assert_eq!(read.nights[1..3], set.nights);
+    assert_eq!(read.availabilities[1..3], set.availabilities);
     server.stop().await;
 }

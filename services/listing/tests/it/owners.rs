@@ -7,7 +7,7 @@ use proto::contract::Role;
 use proto::listing::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use crate::harness::{Server, hold_message, listing_message, stay_message};
+use crate::harness::{Server, hold_message, listing_message, range_message};
 
 fn outcome<T>(answer: Result<Response<T>, Status>) -> (Code, String) {
     answer.map_or_else(|status| (status.code(), reason_of(&status).unwrap_or_default()), |_| (Code::Ok, String::new()))
@@ -16,10 +16,10 @@ fn outcome<T>(answer: Result<Response<T>, Status>) -> (Code, String) {
 async fn commands(server: &Server, subject: &str, role: Role, name: &str) -> Vec<(Code, String)> {
     let client = server.listings(subject, role);
     let listing = Some(pb::Listing { name: name.to_owned(), ..listing_message() });
-    let (name, nights) = (name.to_owned(), Some(stay_message(0, 1)));
+    let (name, dates) = (name.to_owned(), range_message(0, 1));
     vec![
         outcome(client.clone().update_listing(pb::UpdateListingRequest { listing, update_mask: None }).await),
-        outcome(client.clone().set_capacity(pb::SetCapacityRequest { name: name.clone(), nights, capacity: 3 }).await),
+        outcome(client.clone().set_capacity(pb::SetCapacityRequest { name: name.clone(), dates, capacity: 3 }).await),
         outcome(client.clone().delete_listing(pb::DeleteListingRequest { name, etag: String::new() }).await),
     ]
 }

@@ -2,12 +2,14 @@
 
 use std::future::Future;
 
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Text};
 use listing::app::Change;
-use listing::domain::{Error, Field, Hold};
-use mesh::store::Id;
+use listing::domain::{Error, Field, Hold, Kind, Slot};
+use mesh::store::{Fetch, Id, StoreError};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::harness::{Database, draft, hold, name_of, on_both, stay};
+use crate::harness::{Database, draft, first_day, hold, hold_slot, name_of, on_both, stay};
 
 const CALLERS: usize = 64;
 
@@ -17,7 +19,9 @@ on_both!(
     random_stays_are_counted_exactly,
     a_hold_and_its_release_leave_nothing,
     many_releases_give_back_once,
-    no_hold_survives_a_deletion,
+    a_date_and_a_stock_are_never_oversold,
+    a_hold_is_before_the_deletion_or_refused,
+    a_smaller_stock_never_cuts_a_hold,
     a_smaller_default_never_cuts_a_hold,
 );
 
@@ -102,8 +106,8 @@ async fn random_stays_are_counted_exactly(db: Database) {
     .await;
     let mut expected = vec![0; DAYS as usize];
     for hold in kept.iter().flatten() {
-        for night in hold.stay.nights() {
-            expected[stay(0, 1).check_in().until(night) as usize] += hold.units;
+        for night in hold.slot.days().iter() {
+            expected[first_day().until(night) as usize] += hold.units;
         }
     }
     assert!(expected.iter().all(|held| *held <= 3) && expected.contains(&3), "{expected:?}");
@@ -152,10 +156,40 @@ async fn many_releases_give_back_once(db: Database) {
     db.assert_sound().await;
 }
 
-/// K20: a listing is deleted or held, never both.
-async fn no_hold_survives_a_deletion(db: Database) {
-    let mut deleted = 0;
+/// K5 for the other capacities: 64 callers want one of five.
+async fn a_date_and_a_stock_are_never_oversold(db: Database) {
+    for (kind, slot) in
+        [(Kind::Resort, Slot::Date(first_day())), (Kind::Hospital, Slot::Date(first_day())), (Kind::Taxi, Slot::Stock)]
+    {
+        for round in 0..10 {
+            let listing = db.listing_of(kind, 5).await.id;
+            let answers = together((0..CALLERS).map(|_| {
+                let app = db.app.clone();
+                async move { app.place_hold(hold_slot(listing, slot, 1)).await }
+            }))
+            .await;
+            assert_eq!(refusals(&answers), vec!["NoAvailability"; CALLERS - 5], "round {round}");
+            let dates = (slot != Slot::Stock).then(|| stay(0, 2));
+            let held: Vec<_> = db.available(listing, dates).await.iter().map(|day| day.held).collect();
+            assert_eq!(held, if slot == Slot::Stock { vec![5] } else { vec![5, 0] });
+        }
+    }
+    db.assert_sound().await;
+}
+
+#[derive(diesel::QueryableByName)]
+struct Told {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+    #[diesel(sql_type = Text)]
+    kind: String,
+}
+
+/// T22: whoever hears of the deletion finds every hold that was granted, because it was stored, and told, before.
+async fn a_hold_is_before_the_deletion_or_refused(db: Database) {
+    let mut refused = 0;
     for round in 0..40 {
+        let before = told(&db).await.len();
         let listing = db.listing(100).await.id;
         let answers = together((0..8).map(|caller| {
             let app = db.app.clone();
@@ -168,18 +202,56 @@ async fn no_hold_survives_a_deletion(db: Database) {
             }
         }))
         .await;
-        let held = i32::try_from(answers.iter().filter(|answer| **answer == Ok("held")).count()).expect("few");
-        let gone = answers.contains(&Ok("deleted"));
-        assert_eq!(gone, held == 0, "{answers:?}");
-        let expected = if gone { "ListingDeleted" } else { "ListingHasHolds" };
-        assert!(
-            answers.iter().filter_map(|answer| answer.as_ref().err()).all(|error| error == expected),
-            "{answers:?}"
-        );
-        assert_eq!(db.held(listing, 1).await, [held]);
-        deleted += i32::from(gone);
+        assert!(answers.contains(&Ok("deleted")), "{answers:?}");
+        let held = answers.iter().filter(|answer| **answer == Ok("held")).count();
+        let errors: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+        assert_eq!(errors, vec!["ListingDeleted"; 7 - held], "{answers:?}");
+        assert_eq!(db.held(listing, 1).await, [i32::try_from(held).expect("few")]);
+        let told: Vec<_> = told(&db).await.split_off(before).into_iter().map(|told| told.kind).collect();
+        assert_eq!(told.len(), held + 2);
+        assert_eq!(told.last().map(String::as_str), Some("holdfast.listing.v1.ListingDeleted"), "{told:?}");
+        refused += errors.len();
     }
-    println!("{deleted} of 40 deleted");
+    println!("{refused} of {} refused", 40 * 7);
+    db.assert_sound().await;
+}
+
+/// What was told so far, in the order of the outbox.
+async fn told(db: &Database) -> Vec<Told> {
+    let mut told: Vec<Told> = db
+        .store
+        .read(|conn| Ok::<_, StoreError>(sql_query("SELECT seq, kind FROM outbox").all(conn)?))
+        .await
+        .expect("an outbox");
+    told.sort_by_key(|told| told.seq);
+    told
+}
+
+/// T20: a stock shrinks, by one command or the other, while it is taken.
+async fn a_smaller_stock_never_cuts_a_hold(db: Database) {
+    for round in 0..20 {
+        let listing = db.listing_of(Kind::Taxi, 6).await.id;
+        let change = Change { listing, draft: draft(2), fields: vec![Field::DefaultCapacity], etag: String::new() };
+        let answers = together((0..9).map(|caller| {
+            let (app, change) = (db.app.clone(), change.clone());
+            async move {
+                let answer = match caller {
+                    4 if round % 2 == 0 => app.update_listing("hana", change).await.map(|_| ()),
+                    4 => app.set_capacity("hana", listing, None, 2).await.map(|_| ()),
+                    _ => app.place_hold(hold_slot(listing, Slot::Stock, 1)).await.map(|_| ()),
+                };
+                answer.map_err(|error| name_of(&error))
+            }
+        }))
+        .await;
+        let (now, stock) = db.query_availability(listing, None).await.expect("a listing");
+        let (capacity, held) = (stock[0].capacity, stock[0].held);
+        match &answers[4] {
+            Ok(()) => assert!(capacity == 2 && held == 2, "{answers:?}"),
+            Err(error) => assert!(error == "CapacityBelowHolds" && capacity == 6 && held == 6, "{answers:?}"),
+        }
+        assert_eq!(now.default_capacity, capacity);
+    }
     db.assert_sound().await;
 }
 
@@ -199,7 +271,7 @@ async fn a_smaller_default_never_cuts_a_hold(db: Database) {
             }
         }))
         .await;
-        let (now, nights) = db.query_availability(listing, stay(0, 3)).await.expect("a listing");
+        let (now, nights) = db.query_availability(listing, Some(stay(0, 3))).await.expect("a listing");
         let held = nights[0].held;
         match &answers[4] {
             Ok(()) => assert!(now.default_capacity == 2 && held <= 2, "{answers:?}"),

@@ -1,17 +1,23 @@
 //! Reviews: by guests only, counted exactly.
 
 use listing::app::ReviewKey;
-use listing::domain::Review;
+use listing::domain::{Platform, Review, ReviewAfter};
 use mesh::store::Id;
 use mesh::testing::TestMesh;
 use mesh::value::{Page, PageSize};
 use proto::contract::Role;
 use proto::listing::v1 as pb;
-use proto::reservation::v1::ReservationConfirmed;
+use proto::reservation::v1::{ReservationCompleted, ReservationConfirmed};
 
 use crate::harness::{Database, Server, hold, name_of, on_both, received, request, stay};
 
-on_both!(only_guests_review, only_the_author_changes_a_review, a_repeated_review_is_one, many_reviews_are_counted);
+on_both!(
+    only_guests_review,
+    the_platform_decides_how_far_a_guest_must_be,
+    only_the_author_changes_a_review,
+    a_repeated_review_is_one,
+    many_reviews_are_counted
+);
 
 const CONTENT: &str = "조용하고 좋아요";
 
@@ -52,6 +58,21 @@ async fn only_guests_review(db: Database) {
     let absent = db.create_review(Id::generate(), "chris", CONTENT.to_owned(), request()).await;
     assert_eq!(name_of(&absent.expect_err("no listing")), "ListingNotFound");
     assert_eq!(count(&db, listing).await, 1);
+    db.assert_sound().await;
+}
+
+/// T19.
+async fn the_platform_decides_how_far_a_guest_must_be(db: Database) {
+    let listing = db.listing(9).await.id;
+    let strict = db.under(Platform { review_after: ReviewAfter::Completed, ..Platform::default() });
+    let reservation = guest(&db, listing).await;
+    let refused = strict.create_review(listing, "chris", CONTENT.to_owned(), request()).await.expect_err("too early");
+    assert_eq!(name_of(&refused), "ReviewNotAllowed");
+    db.hear(vec![received(reservation, |reservation| ReservationCompleted { reservation })]).await;
+    for app in [&strict, &db.app] {
+        app.create_review(listing, "chris", CONTENT.to_owned(), request()).await.expect("a guest");
+    }
+    assert_eq!(count(&db, listing).await, 2);
     db.assert_sound().await;
 }
 
