@@ -1,10 +1,11 @@
-//! Use cases: charge, refund, read.
+//! Use cases: register, charge, refund, read.
 //!
 //! Charging and refunding are drives ([`crate::drives`]): tasks that outlive their caller and are shared by all who ask for the same
-//! payment at the same time. The recovery worker starts the same drives.
+//! attempt, or the same refund, at the same time. The recovery worker starts the same drives.
 
 mod charge;
 mod refund;
+mod register;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,9 @@ use mesh::value::{Page, format_name};
 use proto::contract::Event;
 use tokio::time::Instant;
 
-use crate::domain::{Error, Order, Payment};
+use crate::domain::{Error, Order, Payment, next_try};
 use crate::drives::Drives;
+use crate::log::PaymentLog;
 use crate::mileage::MileageClient;
 use crate::provider::Provider;
 use crate::store;
@@ -34,28 +36,29 @@ pub(crate) struct Payments {
     store: Store,
     provider: Arc<dyn Provider>,
     mileage: MileageClient,
-    /// By reservation.
-    charges: Drives<Result<Payment, Error>>,
+    log: PaymentLog,
+    /// By reservation and attempt.
+    charges: Drives<(Id, i32), Result<Payment, Error>>,
     /// By payment.
-    refunds: Drives<Result<Payment, Error>>,
+    refunds: Drives<Id, Result<Payment, Error>>,
 }
 
 impl Payments {
-    pub(crate) fn new(store: Store, provider: Arc<dyn Provider>, mileage: MileageClient) -> Self {
-        Self { store, provider, mileage, charges: Drives::new(), refunds: Drives::new() }
+    pub(crate) fn new(store: Store, provider: Arc<dyn Provider>, mileage: MileageClient, log: PaymentLog) -> Self {
+        Self { store, provider, mileage, log, charges: Drives::new(), refunds: Drives::new() }
     }
 
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Charges once for a reservation; a repeat gets the same answer.
+    /// Charges once for a reservation; a repeat of an attempt gets the same answer.
     ///
     /// # Cancel safety
     /// Safe: the drive goes on, and a repeat or the worker finds what it did.
     pub(crate) async fn charge(&self, order: Order) -> Result<Payment, Error> {
         let by = answer_by();
-        let running = self.charges.join_or_start(order.reservation, || {
+        let running = self.charges.join_or_start((order.reservation, order.attempt), || {
             let (this, order) = (self.clone(), order.clone());
             async move { this.open_and_charge(order, by).await }
         });
@@ -103,6 +106,12 @@ impl Payments {
     pub(crate) async fn finish(&self) {
         self.charges.finish().await;
         self.refunds.finish().await;
+    }
+
+    /// Ends the lease on what could not be settled; the worker tries again after a pause that grows with the time it was wanted already.
+    async fn try_again_later(&self, payment: &Payment) -> Result<(), Error> {
+        let (id, attempt, next) = (payment.id, payment.attempt, next_try(payment.updated_at, now()));
+        write(&self.store, move |conn| store::release(conn, id, attempt, next)).await.map(|_| ())
     }
 }
 

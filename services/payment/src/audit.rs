@@ -27,7 +27,7 @@ pub struct PaymentRow {
     pub points: i64,
     /// Whether they are earned.
     pub accrual: Mileage,
-    /// Whether a refund was requested; together with WAITING or APPROVED it is still owed.
+    /// Whether a refund was requested; it is owed, or an attempt to be prevented, until it is CANCELLED.
     pub refund_requested: bool,
     /// The provider's reference or decline code.
     pub provider_answer: Option<String>,

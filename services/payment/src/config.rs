@@ -1,5 +1,6 @@
 //! What can be set, with environment names and defaults.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use mesh::config::DataArgs;
 use reqwest::Url;
 use secrecy::SecretString;
 
+use crate::log::{self, PaymentLog};
 use crate::provider::Provider;
 use crate::provider::simulator::{self, Simulator};
 use crate::provider::stripe::{self, Stripe};
@@ -40,13 +42,17 @@ pub struct Config {
     /// Who moves the money
     #[arg(long, env = "HOLDFAST_PAYMENT_PROVIDER", value_enum, default_value_t = ProviderKind::Simulator)]
     pub payment_provider: ProviderKind,
+    /// Folder of the payment log: a line of JSON for each approved, declined or cancelled payment, in a file of this process's own; off
+    /// unless given. Replicas may share the folder
+    #[arg(long, env = "HOLDFAST_PAYMENT_LOG", value_name = "DIR")]
+    pub payment_log: Option<PathBuf>,
     /// The simulator's books; payment-simulator.jsonl in the data folder unless told otherwise
     #[arg(long, env = "HOLDFAST_PAYMENT_SIMULATOR_LEDGER")]
     pub payment_simulator_ledger: Option<PathBuf>,
-    /// Each call of the simulator takes at random up to so many milliseconds
+    /// Each call of the simulator takes at random up to so many milliseconds; 1000 makes a provider that takes 0 to 1000 ms
     #[arg(long, env = "HOLDFAST_PAYMENT_SIMULATOR_MAX_LATENCY_MS", default_value_t = 0)]
     pub payment_simulator_max_latency_ms: u64,
-    /// The same seed gives the same latencies
+    /// Seed of the simulator's latencies: the n-th call of each run with the same seed takes equally long
     #[arg(long, env = "HOLDFAST_PAYMENT_SIMULATOR_SEED", default_value_t = 0)]
     pub payment_simulator_seed: u64,
     /// Stripe's address
@@ -88,11 +94,21 @@ pub enum ProviderSetupError {
         /// Where it is.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The adapter.
     #[error("Stripe cannot be used")]
     Stripe(#[from] stripe::SetupError),
+}
+
+/// The payment log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the payment log cannot be opened in {}", .folder.display())]
+pub struct LogSetupError {
+    /// Where it was to be.
+    folder: PathBuf,
+    /// Why not.
+    source: io::Error,
 }
 
 impl Config {
@@ -126,6 +142,18 @@ impl Config {
                 Ok(Arc::new(Stripe::new(&settings)?))
             }
         }
+    }
+
+    /// The payment log, and its writer where one is wanted.
+    pub(crate) fn log(&self) -> Result<(PaymentLog, Option<log::Writer>), LogSetupError> {
+        let Some(folder) = &self.payment_log else { return Ok((PaymentLog::off(), None)) };
+        let provider = match self.payment_provider {
+            ProviderKind::Simulator => "simulator",
+            ProviderKind::Stripe => "stripe",
+        };
+        let opened = PaymentLog::open(folder, provider);
+        let (log, writer) = opened.map_err(|source| LogSetupError { folder: folder.clone(), source })?;
+        Ok((log, Some(writer)))
     }
 
     fn stripe_key(&self) -> Result<SecretString, ProviderSetupError> {

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mesh::deadline;
-use mesh::store::Id;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -15,10 +15,12 @@ use tokio_util::task::TaskTracker;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The drives of this process, at most one for each key.
-pub(crate) struct Drives<T>(Arc<Inner<T>>);
+pub(crate) struct Drives<K, T>(Arc<Inner<K, T>>);
 
-struct Inner<T> {
-    running: Mutex<HashMap<Id, watch::Receiver<Option<T>>>>,
+type Table<K, T> = HashMap<K, watch::Receiver<Option<T>>>;
+
+struct Inner<K, T> {
+    running: Mutex<Table<K, T>>,
     tasks: TaskTracker,
 }
 
@@ -29,19 +31,19 @@ pub(crate) struct Running<T> {
     pub(crate) is_ours: bool,
 }
 
-impl<T> Clone for Drives<T> {
+impl<K, T> Clone for Drives<K, T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Drives<T> {
+impl<K: Copy + Eq + Hash + Send + 'static, T: Clone + Send + Sync + 'static> Drives<K, T> {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Inner { running: Mutex::default(), tasks: TaskTracker::new() }))
     }
 
     /// Joins the drive of `key`, or starts it as a task of its own with a deadline of its own.
-    pub(crate) fn join_or_start<F>(&self, key: Id, drive: impl FnOnce() -> F) -> Running<T>
+    pub(crate) fn join_or_start<F>(&self, key: K, drive: impl FnOnce() -> F) -> Running<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
@@ -69,19 +71,19 @@ impl<T: Clone + Send + Sync + 'static> Drives<T> {
     }
 }
 
-impl<T> Inner<T> {
-    fn running(&self) -> MutexGuard<'_, HashMap<Id, watch::Receiver<Option<T>>>> {
+impl<K, T> Inner<K, T> {
+    fn running(&self) -> MutexGuard<'_, Table<K, T>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Removes a drive from the table, also when it panics.
-struct Entry<T> {
-    drives: Drives<T>,
-    key: Id,
+struct Entry<K: Eq + Hash, T> {
+    drives: Drives<K, T>,
+    key: K,
 }
 
-impl<T> Drop for Entry<T> {
+impl<K: Eq + Hash, T> Drop for Entry<K, T> {
     fn drop(&mut self) {
         self.drives.0.running().remove(&self.key);
     }
@@ -110,6 +112,8 @@ impl<T: Clone> Running<T> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use mesh::store::Id;
+
     use super::*;
 
     #[tokio::test]
@@ -137,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_the_waiting_and_frees_the_key() {
-        let drives: Drives<u32> = Drives::new();
+        let drives: Drives<Id, u32> = Drives::new();
         let key = Id::generate();
         let panicking = drives.join_or_start(key, || async { panic!("as asked") });
         assert_eq!(panicking.outcome().await, None);

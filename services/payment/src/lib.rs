@@ -1,8 +1,9 @@
 //! Payment: takes money for a reservation once, gives it back when asked, and earns the customer's miles with it.
 //!
-//! A charge goes through four steps, none of which holds a transaction while another party is waited for: commit the intent, ask the
+//! A reservation has one payment. It is registered first where it is paid later, and charged in attempts, of which only a declined one is followed
+//! by another. An attempt goes through four steps, none of which holds a transaction while another party is waited for: commit the intent, ask the
 //! provider, earn the miles, commit the approval with its event. It runs as a task of its own, so a caller that leaves does not stop it;
-//! a process that dies does, and then the recovery worker of any replica takes it up when its lease ends. The provider knows each payment by its id,
+//! a process that dies does, and then the recovery worker of any replica takes it up when its lease ends. The provider knows each attempt by its key,
 //! so asking again never charges again, and an outcome that is not known is asked for, never guessed. Refunds work the same way.
 //!
 //! It decides nothing about reservations. The card is the provider's business: only its token is kept, and only until the outcome is known.
@@ -14,6 +15,7 @@ mod config;
 pub mod domain;
 mod drives;
 mod events;
+mod log;
 mod mileage;
 pub mod provider;
 mod rpc;
@@ -31,7 +33,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Payments;
-pub use crate::config::{Config, ProviderKind, ProviderSetupError};
+pub use crate::config::{Config, LogSetupError, ProviderKind, ProviderSetupError};
 use crate::mileage::MileageClient;
 use crate::rpc::Rpc;
 
@@ -49,7 +51,7 @@ pub fn migrations() -> Migrations {
 /// Serves until `shutdown`, then finishes the calls and drives in progress.
 ///
 /// # Errors
-/// When the database, the keys, the provider or the server cannot be set up.
+/// When the database, the keys, the provider, the payment log or the server cannot be set up.
 pub async fn serve(
     node: &NodeArgs,
     config: Config,
@@ -57,20 +59,27 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     let provider = config.provider(&node.data).map_err(|error| NodeError::Other(error.into()))?;
+    let (log, writer) = config.log().map_err(|error| NodeError::Other(error.into()))?;
     let node = Node::start(NAME, node, migrations(), shutdown).await?;
     let mileage = MileageClient::new(node.connect("mileage", &config.mileage_url), config.mileage_timeout());
-    let payments = Payments::new(node.store().clone(), provider, mileage);
+    let payments = Payments::new(node.store().clone(), provider, mileage, log);
 
     node.consume(events::spec(), events::handle);
     node.run(worker::run(payments.clone(), node.is_alone(), node.shutdown()));
-    node.run(finish_drives(payments.clone(), node.shutdown()));
+    let finished = CancellationToken::new();
+    if let Some(writer) = writer {
+        node.run(writer.run(finished.clone()));
+    }
+    node.run(finish_drives(payments.clone(), node.shutdown(), finished));
 
     let rpc = Rpc::new(payments);
     let routes = Routes::new(PaymentServiceServer::new(rpc.clone())).add_service(ChargeServiceServer::new(rpc));
     node.serve(listener, routes, &["holdfast.payment.v1.PaymentService", "holdfast.payment.v1.ChargeService"]).await
 }
 
-async fn finish_drives(payments: Payments, shutdown: CancellationToken) {
+/// Waits for the drives in progress; after them nothing is logged any more.
+async fn finish_drives(payments: Payments, shutdown: CancellationToken, finished: CancellationToken) {
     shutdown.cancelled().await;
     payments.finish().await;
+    finished.cancel();
 }

@@ -13,7 +13,7 @@ use proto::payment::v1::charge_service_server::ChargeService;
 use proto::payment::v1::payment_service_server::PaymentService;
 use proto::payment::v1::{
     ChargePaymentRequest, ChargePaymentResponse, GetPaymentRequest, GetPaymentResponse, ListPaymentsRequest,
-    ListPaymentsResponse, RefundPaymentRequest, RefundPaymentResponse,
+    ListPaymentsResponse, RefundPaymentRequest, RefundPaymentResponse, RegisterPaymentRequest, RegisterPaymentResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -65,6 +65,15 @@ impl PaymentService for Rpc {
 
 #[tonic::async_trait]
 impl ChargeService for Rpc {
+    async fn register_payment(
+        &self,
+        request: Request<RegisterPaymentRequest>,
+    ) -> Result<Response<RegisterPaymentResponse>, Status> {
+        let registration = convert::registration(request.into_inner())?;
+        let payment = self.0.register(registration).await.map_err(Fault::from)?;
+        Ok(Response::new(RegisterPaymentResponse { payment: Some(convert::payment(&payment)) }))
+    }
+
     async fn charge_payment(
         &self,
         request: Request<ChargePaymentRequest>,

@@ -7,6 +7,7 @@ diesel::table! {
         customer -> Text,
         amount_minor -> BigInt,
         currency -> Text,
+        attempt -> Integer,
         method -> Text,
         state -> SmallInt,
         mileage_points -> BigInt,
@@ -16,7 +17,6 @@ diesel::table! {
         due_at -> Nullable<BigInt>,
         leased -> Bool,
         version -> BigInt,
-        created_at -> BigInt,
         updated_at -> BigInt,
     }
 }

@@ -7,7 +7,7 @@ use mesh::statement;
 use mesh::store::{Conn, Exec, Fetch, Id, Micros};
 use mesh::value::{Currency, Money, Page};
 
-use crate::domain::{LEASE, Mileage, Order, Payment, PaymentMethod, State};
+use crate::domain::{LEASE, Mileage, Order, Payment, PaymentMethod, Registration, State};
 use crate::schema::payments::{self, dsl as p};
 
 const WAITING: i16 = 1;
@@ -23,6 +23,7 @@ struct Row {
     customer: String,
     amount_minor: i64,
     currency: String,
+    attempt: i32,
     method: String,
     state: i16,
     mileage_points: i64,
@@ -32,15 +33,14 @@ struct Row {
     due_at: Option<Micros>,
     leased: bool,
     version: i64,
-    created_at: Micros,
     updated_at: Micros,
 }
 
 /// The columns of [`Row`], in its order.
 macro_rules! columns {
     () => {
-        "id, reservation_id, customer, amount_minor, currency, method, state, mileage_points, mileage, provider_answer, \
-         refund_requested_by, due_at, leased, version, created_at, updated_at"
+        "id, reservation_id, customer, amount_minor, currency, attempt, method, state, mileage_points, mileage, provider_answer, \
+         refund_requested_by, due_at, leased, version, updated_at"
     };
 }
 
@@ -52,6 +52,7 @@ impl From<&Payment> for Row {
             customer: payment.customer.clone(),
             amount_minor: payment.amount.minor(),
             currency: payment.amount.currency().code().to_owned(),
+            attempt: payment.attempt,
             method: payment.method.token().to_owned(),
             state: state_number(payment.state),
             mileage_points: payment.mileage_points,
@@ -61,7 +62,6 @@ impl From<&Payment> for Row {
             due_at: payment.due_at,
             leased: payment.leased,
             version: payment.version,
-            created_at: payment.created_at,
             updated_at: payment.updated_at,
         }
     }
@@ -76,6 +76,7 @@ impl From<Row> for Payment {
             reservation: row.reservation_id,
             customer: row.customer,
             amount: Money::from_minor(row.amount_minor, currency),
+            attempt: row.attempt,
             method: PaymentMethod::new(row.method),
             state: state_of(row.state),
             mileage_points: row.mileage_points,
@@ -85,7 +86,6 @@ impl From<Row> for Payment {
             due_at: row.due_at,
             leased: row.leased,
             version: row.version,
-            created_at: row.created_at,
             updated_at: row.updated_at,
         }
     }
@@ -130,20 +130,20 @@ pub(crate) const fn mileage_of(number: i16) -> Mileage {
     }
 }
 
-/// What recording an intent came to.
+/// What recording a payment, or an attempt, came to.
 pub(crate) enum Opened {
-    /// It is recorded, and ours to drive.
+    /// It is recorded; an attempt is ours to drive.
     New(Payment),
-    /// The reservation has a payment already.
+    /// The reservation has a payment already, as it is now.
     Found(Payment),
 }
 
-/// Records the intent, once for each reservation.
-pub(crate) fn open(conn: &mut Conn, intent: Payment) -> QueryResult<Opened> {
-    if insert(conn, &intent)? {
-        return Ok(Opened::New(intent));
+/// Records a payment, once for each reservation.
+pub(crate) fn open(conn: &mut Conn, payment: Payment) -> QueryResult<Opened> {
+    if insert(conn, &payment)? {
+        return Ok(Opened::New(payment));
     }
-    by_reservation(conn, intent.reservation)?.map(Opened::Found).ok_or(diesel::NotFound)
+    by_reservation(conn, payment.reservation)?.map(Opened::Found).ok_or(diesel::NotFound)
 }
 
 fn insert(conn: &mut Conn, payment: &Payment) -> QueryResult<bool> {
@@ -180,11 +180,37 @@ pub(crate) fn list(conn: &mut Conn, customer: Option<&str>, page: &Page) -> Quer
     Ok(rows.into_iter().map(Payment::from).collect())
 }
 
-/// Takes over a waiting payment that nobody works on.
-pub(crate) fn claim(conn: &mut Conn, id: Id, now: Micros) -> QueryResult<Option<Payment>> {
+/// Begins an attempt later than any before, where the last one was declined or none was made yet. `None`: somebody else was faster.
+pub(crate) fn begin(conn: &mut Conn, id: Id, order: &Order, now: Micros) -> QueryResult<Option<Payment>> {
+    let free = p::state.eq(DECLINED).or(p::state.eq(WAITING).and(p::attempt.eq(0)));
+    let open = p::payments
+        .filter(p::id.eq(id))
+        .filter(p::attempt.lt(order.attempt))
+        .filter(p::refund_requested_by.is_null())
+        .filter(free);
+    diesel::update(open)
+        .set((
+            p::attempt.eq(order.attempt),
+            p::method.eq(order.method.token()),
+            p::state.eq(WAITING),
+            p::mileage_points.eq(order.mileage_points),
+            p::mileage.eq(mileage_number(order.mileage)),
+            p::provider_answer.eq(None::<String>),
+            p::due_at.eq(now.plus(LEASE)),
+            p::leased.eq(true),
+            p::updated_at.eq(now),
+        ))
+        .returning(payments::all_columns)
+        .one(conn)
+        .map(as_payment)
+}
+
+/// Takes over an attempt that nobody works on.
+pub(crate) fn claim(conn: &mut Conn, id: Id, attempt: i32, now: Micros) -> QueryResult<Option<Payment>> {
     let free = p::leased.eq(false).or(p::due_at.assume_not_null().le(now));
     let open = p::payments
         .filter(p::id.eq(id))
+        .filter(p::attempt.eq(attempt))
         .filter(p::state.eq(WAITING))
         .filter(p::refund_requested_by.is_null())
         .filter(free);
@@ -211,23 +237,24 @@ pub(crate) fn claim_due(conn: &mut Conn, id: Id, now: Micros) -> QueryResult<Opt
         .map(as_payment)
 }
 
-/// Ends the lease: the payment is looked at again at `next`, or earlier if somebody asks.
-pub(crate) fn release(conn: &mut Conn, id: Id, next: Micros) -> QueryResult<usize> {
-    let open = p::payments.filter(p::id.eq(id)).filter(p::due_at.is_not_null());
+/// Ends the lease of an attempt: the payment is looked at again at `next`, or earlier if somebody asks.
+pub(crate) fn release(conn: &mut Conn, id: Id, attempt: i32, next: Micros) -> QueryResult<usize> {
+    let open = p::payments.filter(p::id.eq(id)).filter(p::attempt.eq(attempt)).filter(p::due_at.is_not_null());
     diesel::update(open).set((p::due_at.eq(next), p::leased.eq(false))).exec(conn)
 }
 
-/// Stores the outcome of a charge, if it is still wanted: waiting, and no refund requested.
+/// Stores the outcome of an attempt, if it is still wanted: waiting, and no refund requested.
 pub(crate) fn settle(conn: &mut Conn, settled: &Payment) -> QueryResult<bool> {
     let rows = statement!(
         "UPDATE payments SET state = ?, mileage = ?, provider_answer = ?, method = '', due_at = NULL, leased = FALSE, \
-         version = ?, updated_at = ? WHERE id = ? AND state = ? AND refund_requested_by IS NULL",
+         version = ?, updated_at = ? WHERE id = ? AND attempt = ? AND state = ? AND refund_requested_by IS NULL",
         state_number(settled.state),
         mileage_number(settled.mileage),
         settled.provider_answer.as_deref(),
         settled.version,
         settled.updated_at,
         settled.id,
+        settled.attempt,
         WAITING
     )
     .exec(conn)?;
@@ -243,54 +270,50 @@ pub(crate) enum Marked {
     Payment(Box<Payment>),
 }
 
+/// Who wants what back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refund {
+    /// Whose payment.
+    pub(crate) reservation: Id,
+    /// The event that asks, or the reservation.
+    pub(crate) by: Id,
+    /// An approved payment is kept; only what is not paid yet never will be.
+    pub(crate) keeps_approved: bool,
+    /// When somebody has to see to it; later than `now`: the end of the asker's lease.
+    pub(crate) due_at: Micros,
+    /// When it is asked for.
+    pub(crate) now: Micros,
+}
+
 /// Marks the payment of a reservation for refund, or leaves a tombstone in its place.
 ///
 /// The insert comes first: once it has failed there is a row, whatever else happens at the same time.
-pub(crate) fn request_refund(
-    conn: &mut Conn,
-    reservation: Id,
-    by: Id,
-    tombstone: Id,
-    due_at: Micros,
-    now: Micros,
-) -> QueryResult<Marked> {
-    if insert_tombstone(conn, reservation, by, tombstone, now)? {
+pub(crate) fn request_refund(conn: &mut Conn, refund: Refund, tombstone: Id) -> QueryResult<Marked> {
+    if insert_tombstone(conn, refund, tombstone)? {
         return Ok(Marked::Tombstone);
     }
-    if let Some(payment) = mark(conn, reservation, by, due_at, now)? {
+    if let Some(payment) = mark(conn, refund)? {
         return Ok(Marked::Payment(Box::new(payment)));
     }
-    match by_reservation(conn, reservation)?.ok_or(diesel::NotFound)? {
+    match by_reservation(conn, refund.reservation)?.ok_or(diesel::NotFound)? {
         payment if payment.amount.is_zero() => Ok(Marked::Tombstone),
         payment => Ok(Marked::Payment(Box::new(payment))),
     }
 }
 
-fn insert_tombstone(conn: &mut Conn, reservation: Id, by: Id, id: Id, now: Micros) -> QueryResult<bool> {
-    let nothing = Order {
-        reservation,
-        customer: String::new(),
-        amount: Money::from_minor(0, Currency::KRW),
-        method: PaymentMethod::default(),
-        mileage_points: 0,
-        mileage: Mileage::None,
-    };
-    let tombstone = Payment { refund_requested_by: Some(by), ..Payment::intent(id, &nothing, now).cancelled(now) };
+fn insert_tombstone(conn: &mut Conn, Refund { reservation, by, now, .. }: Refund, id: Id) -> QueryResult<bool> {
+    let nothing = Registration { reservation, customer: String::new(), amount: Money::from_minor(0, Currency::KRW) };
+    let tombstone = Payment { refund_requested_by: Some(by), ..Payment::registered(id, nothing, now).cancelled(now) };
     insert(conn, &tombstone)
 }
 
-/// Marks a payment that has taken money or may yet do so; `None` if there is none, or it is marked already.
-pub(crate) fn mark(
-    conn: &mut Conn,
-    reservation: Id,
-    by: Id,
-    due_at: Micros,
-    now: Micros,
-) -> QueryResult<Option<Payment>> {
+/// Marks a payment that has taken money or may yet do so; `None` if it is marked already, or kept.
+fn mark(conn: &mut Conn, refund: Refund) -> QueryResult<Option<Payment>> {
+    let Refund { reservation, by, keeps_approved, due_at, now } = refund;
     statement!(
         concat!(
             "UPDATE payments SET refund_requested_by = ?, due_at = ?, leased = ?, updated_at = ? \
-             WHERE reservation_id = ? AND state IN (?, ?) AND refund_requested_by IS NULL RETURNING ",
+             WHERE reservation_id = ? AND state NOT IN (?, ?) AND refund_requested_by IS NULL RETURNING ",
             columns!()
         ),
         by,
@@ -298,17 +321,21 @@ pub(crate) fn mark(
         due_at > now,
         now,
         reservation,
-        WAITING,
-        APPROVED
+        CANCELLED,
+        if keeps_approved { APPROVED } else { CANCELLED }
     )
     .returning::<payments::SqlType>()
     .one(conn)
     .map(as_payment)
 }
 
-/// Marks a payment for refund by its own drive, which cannot finish it; only while it is waiting and nobody else did.
-pub(crate) fn give_up(conn: &mut Conn, id: Id, now: Micros) -> QueryResult<Option<Payment>> {
-    let open = p::payments.filter(p::id.eq(id)).filter(p::state.eq(WAITING)).filter(p::refund_requested_by.is_null());
+/// Marks a payment for refund by the drive of its attempt, which cannot finish it; only while it is waiting and nobody else did.
+pub(crate) fn give_up(conn: &mut Conn, id: Id, attempt: i32, now: Micros) -> QueryResult<Option<Payment>> {
+    let open = p::payments
+        .filter(p::id.eq(id))
+        .filter(p::attempt.eq(attempt))
+        .filter(p::state.eq(WAITING))
+        .filter(p::refund_requested_by.is_null());
     diesel::update(open)
         .set((
             p::refund_requested_by.eq(p::reservation_id.nullable()),
@@ -321,19 +348,20 @@ pub(crate) fn give_up(conn: &mut Conn, id: Id, now: Micros) -> QueryResult<Optio
         .map(as_payment)
 }
 
-/// Stores that the money is back. `None` if it was stored before.
+/// Stores that the money is back, or none was taken. `None` if it was stored before.
 pub(crate) fn cancel(conn: &mut Conn, id: Id, now: Micros) -> QueryResult<Option<Payment>> {
     statement!(
         concat!(
-            "UPDATE payments SET state = ?, method = '', due_at = NULL, leased = FALSE, version = version + 1, updated_at = ? \
-             WHERE id = ? AND state IN (?, ?) AND refund_requested_by IS NOT NULL RETURNING ",
+            "UPDATE payments SET state = ?, method = '', provider_answer = CASE WHEN state = ? THEN provider_answer END, \
+             due_at = NULL, leased = FALSE, version = version + 1, updated_at = ? \
+             WHERE id = ? AND state <> ? AND refund_requested_by IS NOT NULL RETURNING ",
             columns!()
         ),
         CANCELLED,
+        APPROVED,
         now,
         id,
-        WAITING,
-        APPROVED
+        CANCELLED
     )
     .returning::<payments::SqlType>()
     .one(conn)

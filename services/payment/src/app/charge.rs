@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Payments, event, now, write};
 use crate::NAME;
-use crate::domain::{Error, METHOD_UNKNOWN, Mileage, Order, Payment, next_attempt};
+use crate::domain::{Error, METHOD_UNKNOWN, Mileage, Order, Payment};
 use crate::provider::{Charge, Outcome, ProviderError};
 use crate::rpc::convert;
 use crate::store::{self, Opened};
@@ -33,26 +33,45 @@ enum Stored {
 impl Payments {
     /// Records the intent and drives it; a repeat takes over only what nobody works on. `ask_until` ends the asking, not the drive.
     pub(super) async fn open_and_charge(self, order: Order, ask_until: Instant) -> Result<Payment, Error> {
-        let intent = Payment::intent(Id::generate(), &order, now());
+        let intent = Payment::intent(Id::generate(), order.clone(), now());
         let payment = match write(&self.store, |conn| store::open(conn, intent)).await? {
             Opened::New(payment) => payment,
             Opened::Found(payment) => match payment.answer(&order) {
                 Some(answer) => return answer.map(|()| payment),
-                None => {
-                    let (id, now) = (payment.id, now());
-                    write(&self.store, move |conn| store::claim(conn, id, now)).await?.ok_or(Error::InProgress)?
-                }
+                None => match self.take_up(payment, &order).await? {
+                    Opened::New(payment) => payment,
+                    Opened::Found(payment) => {
+                        return payment.answer(&order).unwrap_or(Err(Error::InProgress)).map(|()| payment);
+                    }
+                },
             },
         };
         self.drive(payment, ask_until).await
     }
 
+    /// Takes over the open attempt that `order` asks for, or begins it where the one before came to nothing; unless somebody else was faster.
+    async fn take_up(&self, found: Payment, order: &Order) -> Result<Opened, Error> {
+        let (order, now) = (order.clone(), now());
+        write(&self.store, move |conn| {
+            let taken = if found.attempt == order.attempt {
+                store::claim(conn, found.id, order.attempt, now)?
+            } else {
+                store::begin(conn, found.id, &order, now)?
+            };
+            match taken {
+                Some(payment) => Ok(Opened::New(payment)),
+                None => store::find(conn, found.id)?.map(Opened::Found).ok_or(diesel::NotFound),
+            }
+        })
+        .await
+    }
+
     /// Finishes a waiting payment that was left behind: the worker's way to [`Payments::charge`].
     pub(crate) async fn recover_charge(&self, payment: Payment) {
         let this = self.clone();
-        let running = self
-            .charges
-            .join_or_start(payment.reservation, || async move { this.drive(payment, Instant::now()).await });
+        let running = self.charges.join_or_start((payment.reservation, payment.attempt), || async move {
+            this.drive(payment, Instant::now()).await
+        });
         // Only the row matters; the drive has stored what it found.
         let _ = running.outcome().await;
     }
@@ -64,8 +83,7 @@ impl Payments {
             Ok(Outcome::UnknownMethod) => self.decline(payment, METHOD_UNKNOWN.to_owned()).await,
             Err(error) => {
                 tracing::warn!(payment = %payment.id, error = &error as &dyn std::error::Error, "charge not settled yet");
-                let (id, next) = (payment.id, next_attempt(payment.created_at, now()));
-                write(&self.store, move |conn| store::release(conn, id, next)).await?;
+                self.try_again_later(&payment).await?;
                 Err(Error::ProviderUnavailable)
             }
         }
@@ -103,11 +121,11 @@ impl Payments {
             },
             settled => settled,
         };
-        let approved = payment.approved(reference.clone(), mileage, now());
+        let approved = payment.clone().approved(reference.clone(), mileage, now());
         let done = event(&PaymentApproved { payment: Some(convert::payment(&approved)) }, &approved, None);
         match self.store_outcome(approved, done).await? {
             Stored::Settled(payment) => Ok(payment),
-            Stored::Overtaken(payment) => self.overtaken(payment, Some(reference)).await,
+            Stored::Overtaken(found) => self.overtaken(found, payment.attempt, Some(reference)).await,
         }
     }
 
@@ -116,29 +134,34 @@ impl Payments {
             METHOD_UNKNOWN => Error::MethodUnknown,
             code => Error::Declined { payment: payment.id, code: code.to_owned() },
         };
+        let attempt = payment.attempt;
         let declined = payment.declined(code, now());
         let done = event(&PaymentDeclined { payment: Some(convert::payment(&declined)) }, &declined, None);
         match self.store_outcome(declined, done).await? {
             Stored::Settled(_) => Err(refusal),
-            Stored::Overtaken(payment) => self.overtaken(payment, None).await,
+            Stored::Overtaken(found) => self.overtaken(found, attempt, None).await,
         }
     }
 
     async fn store_outcome(&self, settled: Payment, done: NewEvent) -> Result<Stored, Error> {
-        write(&self.store, move |conn| {
+        let stored = write(&self.store, move |conn| {
             if store::settle(conn, &settled)? {
                 outbox::push(conn, NAME, &done)?;
                 return Ok(Stored::Settled(settled));
             }
             store::by_reservation(conn, settled.reservation)?.map(Stored::Overtaken).ok_or(diesel::NotFound)
         })
-        .await
+        .await?;
+        if let Stored::Settled(payment) = &stored {
+            self.log.note(payment);
+        }
+        Ok(stored)
     }
 
     /// The row was settled while the provider was asked: by another replica, then that counts; or a refund was requested, then what was taken
     /// goes back now. (If the refund is stored already, the provider has promised that nothing is taken.)
-    async fn overtaken(self, payment: Payment, reference: Option<String>) -> Result<Payment, Error> {
-        let outcome = payment.outcome().unwrap_or(Err(Error::InProgress));
+    async fn overtaken(self, payment: Payment, attempt: i32, reference: Option<String>) -> Result<Payment, Error> {
+        let outcome = payment.outcome(attempt).unwrap_or(Err(Error::InProgress));
         if payment.owes_refund() {
             // Its failure is not the caller's concern: the row is marked, so the worker tries again.
             let _ = self.undo(payment.clone(), reference).await;
@@ -148,10 +171,10 @@ impl Payments {
 
     /// Strict: no miles, no payment. Unless another replica has earned them meanwhile.
     async fn undo_for_want_of_miles(self, payment: Payment, reference: String) -> Result<Payment, Error> {
-        let (id, now) = (payment.id, now());
-        let Some(marked) = write(&self.store, move |conn| store::give_up(conn, id, now)).await? else {
+        let (id, attempt, now) = (payment.id, payment.attempt, now());
+        let Some(marked) = write(&self.store, move |conn| store::give_up(conn, id, attempt, now)).await? else {
             let found = write(&self.store, move |conn| store::find(conn, id)).await?.unwrap_or(payment);
-            return self.overtaken(found, Some(reference)).await;
+            return self.overtaken(found, attempt, Some(reference)).await;
         };
         // Its failure is not the caller's concern: the row is marked, so the worker tries again.
         let _ = self.undo(marked, Some(reference)).await;

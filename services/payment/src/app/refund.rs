@@ -6,20 +6,18 @@ use proto::payment::v1::PaymentCancelled;
 
 use super::{Payments, event, now, write};
 use crate::NAME;
-use crate::domain::{Error, LEASE, Payment, next_attempt};
+use crate::domain::{Error, LEASE, Payment};
 use crate::drives::Running;
 use crate::provider::Charge;
 use crate::rpc::convert;
-use crate::store::{self, Marked};
+use crate::store::{self, Marked, Refund};
 
 impl Payments {
     /// Marks the payment of a reservation, leased to whoever asked; from now on a charge is refused.
     pub(super) async fn request_refund(&self, reservation: Id) -> Result<Marked, Error> {
         let (now, tombstone) = (now(), Id::generate());
-        write(&self.store, move |conn| {
-            store::request_refund(conn, reservation, reservation, tombstone, now.plus(LEASE), now)
-        })
-        .await
+        let refund = Refund { reservation, by: reservation, keeps_approved: false, due_at: now.plus(LEASE), now };
+        write(&self.store, move |conn| store::request_refund(conn, refund, tombstone)).await
     }
 
     /// Gives back what a marked payment took, once for all who want it at this moment.
@@ -28,15 +26,16 @@ impl Payments {
         self.refunds.join_or_start(payment.id, || async move { this.undo(payment, None).await })
     }
 
-    /// Undoes it at the provider and stores that. `reference` is the provider's, where the row does not have it.
+    /// Undoes its attempt at the provider, if that was asked for one which it has not declined, and stores that. `reference` is the
+    /// provider's, where the row does not have it.
     pub(super) async fn undo(&self, payment: Payment, reference: Option<String>) -> Result<Payment, Error> {
-        let charge = Charge::from(&payment);
-        let known = reference.as_deref().or(payment.reference());
-        if let Err(error) = self.provider.undo(&charge, known).await {
-            tracing::warn!(payment = %payment.id, error = &error as &dyn std::error::Error, "refund not settled yet");
-            let (id, next) = (payment.id, next_attempt(payment.updated_at, now()));
-            write(&self.store, move |conn| store::release(conn, id, next)).await?;
-            return Err(Error::ProviderUnavailable);
+        if payment.may_take_money() {
+            let known = reference.as_deref().or(payment.reference());
+            if let Err(error) = self.provider.undo(&Charge::from(&payment), known).await {
+                tracing::warn!(payment = %payment.id, error = &error as &dyn std::error::Error, "refund not settled yet");
+                self.try_again_later(&payment).await?;
+                return Err(Error::ProviderUnavailable);
+            }
         }
         let (id, now) = (payment.id, now());
         let cancelled = write(&self.store, move |conn| {
@@ -47,7 +46,10 @@ impl Payments {
         })
         .await?;
         match cancelled {
-            Some(cancelled) => Ok(cancelled),
+            Some(cancelled) => {
+                self.log.note(&cancelled);
+                Ok(cancelled)
+            }
             // Somebody else stored it first.
             None => write(&self.store, move |conn| store::find(conn, id)).await.map(|found| found.unwrap_or(payment)),
         }

@@ -13,7 +13,7 @@
 //! | `pm_sim_unavailable` | the provider is down for it |
 //! | any other | no such method |
 //!
-//! It can add a random latency that is the same in every run with the same seed. It moves no money, and shows nothing about a real
+//! It can add a random latency, uniform between nothing and a maximum, that is the same in every run with the same seed. It moves no money, and shows nothing about a real
 //! provider's network, rules or error formats; the [`stripe`](super::stripe) adapter is for that.
 
 mod ledger;
@@ -67,8 +67,7 @@ impl Simulator {
             return;
         }
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let range = u64::try_from(self.max_latency.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
-        tokio::time::sleep(Duration::from_micros(mix(self.seed, call) % range)).await;
+        tokio::time::sleep(latency(self.seed, call, self.max_latency)).await;
     }
 
     async fn take(&self, charge: &Charge) -> Result<Outcome, ProviderError> {
@@ -121,6 +120,12 @@ fn unavailable(error: LedgerError) -> ProviderError {
     ProviderError::Unavailable(error.to_string())
 }
 
+/// Of the n-th call: between nothing and `max`.
+fn latency(seed: u64, n: u64, max: Duration) -> Duration {
+    let range = u64::try_from(max.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
+    Duration::from_micros(mix(seed, n) % range)
+}
+
 /// The n-th number of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014), which can be had out of order.
 fn mix(seed: u64, n: u64) -> u64 {
     let mut z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -132,6 +137,18 @@ fn mix(seed: u64, n: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn latencies_are_spread_over_the_range_and_repeat_with_the_seed() {
+        // T11: a random 0–1000 ms (D32, M15) that another run can repeat.
+        let second = Duration::from_secs(1);
+        let run = |seed| (0..10_000).map(|n| latency(seed, n, second)).collect::<Vec<_>>();
+        let latencies = run(7);
+        assert_eq!((&latencies, latencies == run(8)), (&run(7), false));
+        assert!(latencies.iter().all(|latency| *latency <= second));
+        let fast = latencies.iter().filter(|latency| latency.as_millis() < 300).count();
+        assert!((2_800..3_200).contains(&fast), "{fast} of 10,000 take less than 300 ms");
+    }
 
     #[test]
     fn random_numbers_are_those_of_the_published_algorithm() {

@@ -1,9 +1,9 @@
 //! Stripe, through its PaymentIntents API.
 //!
-//! One request makes and confirms the intent, with the payment's id as `Idempotency-Key`: asked again, Stripe answers what it answered
-//! before. Stripe forgets keys after a day and repeats even its own failures under the same key, so an old charge, or one whose answer is a
-//! repeated failure, is looked up by its metadata first. Undoing needs the intent: when it is not known, the charge is asked again and then
-//! refunded (or cancelled, if it took nothing yet).
+//! One request makes and confirms the intent, with the [`ChargeKey`](super::ChargeKey) as `Idempotency-Key` and as `payment` in its metadata, so
+//! that each attempt is an intent of its own: asked again, Stripe answers what it answered before. Stripe forgets keys after a day and repeats
+//! even its own failures under the same key, so an old charge, or one whose answer is a repeated failure, is looked up by its metadata first.
+//! Undoing needs the intent: when it is not known, the charge is asked again and then refunded (or cancelled, if it took nothing yet).
 //!
 //! Checked against two independent servers. `stripe-mock` (Stripe's own) checks every request against Stripe's published API description, but
 //! keeps no state and declines nothing. `localstripe` keeps intents and refunds and declines cards, but knows neither idempotency keys nor
@@ -97,8 +97,7 @@ impl Stripe {
         }
         let Some(amount) = wire::amount(charge.amount) else { return Ok(declined("amount_not_supported")) };
         let form = wire::charge_form(charge, amount);
-        let answer =
-            self.post("v1/payment_intents", &charge.payment.to_string()).form(&form).send().await.map_err(lost)?;
+        let answer = self.post("v1/payment_intents", &charge.key.to_string()).form(&form).send().await.map_err(lost)?;
         if answer.status().is_server_error() && answer.headers().contains_key("idempotent-replayed") {
             let intent = self.search(charge).await?;
             return match intent {
@@ -144,7 +143,7 @@ impl Stripe {
     }
 
     async fn search(&self, charge: &Charge) -> Result<Option<Intent>, ProviderError> {
-        let query = format!("metadata['payment']:'{}'", charge.payment);
+        let query = format!("metadata['payment']:'{}'", charge.key);
         let request = self.request(Method::GET, "v1/payment_intents/search").query(&[("query", query.as_str())]);
         let found: SearchAnswer = read(request.send().await.map_err(lost)?).await.map_err(unexpected)?;
         Ok(found.data.into_iter().next())
@@ -158,8 +157,8 @@ impl Stripe {
                 Outcome::Declined { .. } | Outcome::UnknownMethod => return Ok(()),
             },
         };
-        let key = format!("{}-refund", charge.payment);
-        let form = [("payment_intent", reference), ("metadata[payment]", charge.payment.to_string())];
+        let key = format!("{}-refund", charge.key);
+        let form = [("payment_intent", reference), ("metadata[payment]", charge.key.to_string())];
         let answer = self.post("v1/refunds", &key).form(&form).send().await.map_err(lost)?;
         match read::<Refund>(answer).await {
             Ok(refund) if refund.is_accepted() => Ok(()),

@@ -162,7 +162,7 @@ async fn a_slow_provider_holds_no_transaction_open() {
         })
         .collect();
     let others = Instant::now();
-    for _ in 0..100 {
+    for _ in 0..20 {
         service.charge(&order("pm_card_visa")).await.expect("charges meanwhile");
     }
     assert!(
@@ -173,5 +173,5 @@ async fn a_slow_provider_holds_no_transaction_open() {
     for call in slow {
         call.await.expect("no panic").expect("charges");
     }
-    assert_eq!(service.kinds().len(), 116);
+    assert_eq!(service.kinds().len(), 36);
 }

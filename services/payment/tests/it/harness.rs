@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use diesel::sql_types::{BigInt, Text};
+use diesel::{QueryableByName, sql_query};
 use mesh::client::Channel;
 use mesh::fault::Fault;
-use mesh::store::{Conn, Id, Micros, Store, StoreError};
+use mesh::store::{Conn, Fetch, Id, Micros, Store, StoreError};
 use mesh::testing::{Running, TestMesh, eventually, free_port};
 use mesh::value::format_name;
 use payment::audit::PaymentRow;
@@ -17,7 +19,7 @@ use proto::google;
 use proto::payment::v1::charge_service_client::ChargeServiceClient;
 use proto::payment::v1::payment::State;
 use proto::payment::v1::payment_service_client::PaymentServiceClient;
-use proto::payment::v1::{ChargePaymentRequest, MileageMode, Payment, RefundPaymentRequest};
+use proto::payment::v1::{ChargePaymentRequest, MileageMode, Payment, RefundPaymentRequest, RegisterPaymentRequest};
 use tonic::{Request, Status};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,9 +57,16 @@ impl Service {
 
     /// Stops the service and starts it again on the same files.
     pub(crate) async fn restart(self) -> Self {
-        self.running.stop().await;
-        let running = run(&self.mesh, &self.arguments).await;
-        Self { running, ..self }
+        self.between(async |_| {}).await
+    }
+
+    /// Stops the service, does something to its files, and starts it again.
+    pub(crate) async fn between(self, work: impl AsyncFnOnce(&TestMesh)) -> Self {
+        let Self { mesh, running, mileage, arguments } = self;
+        running.stop().await;
+        work(&mesh).await;
+        let running = run(&mesh, &arguments).await;
+        Self { mesh, running, mileage, arguments }
     }
 
     pub(crate) fn charges(&self) -> ChargeServiceClient<Channel> {
@@ -81,6 +90,11 @@ impl Service {
         request.set_timeout(timeout);
         let answer = self.charges().charge_payment(request).await?;
         Ok(answer.into_inner().payment.expect("a charge has a payment"))
+    }
+
+    pub(crate) async fn register(&self, request: &RegisterPaymentRequest) -> Result<Payment, Status> {
+        let answer = self.charges().register_payment(request.clone()).await?;
+        Ok(answer.into_inner().payment.expect("a registration has a payment"))
     }
 
     pub(crate) async fn refund(&self, reservation: &str) -> Result<Option<Payment>, Status> {
@@ -125,16 +139,30 @@ impl Service {
         let store = Store::open(&database, payment::NAME, payment::migrations()).expect("the database opens");
         let read = |conn: &mut Conn| {
             let rows = payment::audit::payments(conn, Id::from_bytes([0; 16]), 1_000)?;
-            Ok::<_, StoreError>((rows, payment::audit::violations(conn, Micros(i64::MAX))?))
+            let events: Vec<Told> = sql_query("SELECT kind, version FROM outbox ORDER BY seq").all(conn)?;
+            Ok::<_, StoreError>((rows, events, payment::audit::violations(conn, Micros(i64::MAX))?))
         };
-        let (rows, violations) = store.read(read).await.expect("the audit reads");
-        Audit { rows, violations, books: Ledger::read(&ledger).expect("a ledger") }
+        let (rows, events, violations) = store.read(read).await.expect("the audit reads");
+        let events = events
+            .into_iter()
+            .map(|Told { kind, version }| (kind.rsplit('.').next().unwrap_or_default().to_owned(), version));
+        Audit { rows, events: events.collect(), violations, books: Ledger::read(&ledger).expect("a ledger") }
     }
+}
+
+#[derive(QueryableByName)]
+struct Told {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
 }
 
 /// What a stopped service leaves behind.
 pub(crate) struct Audit {
     pub(crate) rows: Vec<PaymentRow>,
+    /// What was told, in order: the event's name and the version it leads to.
+    pub(crate) events: Vec<(String, i64)>,
     pub(crate) violations: Vec<String>,
     pub(crate) books: Vec<Entry>,
 }
@@ -153,6 +181,21 @@ pub(crate) fn order(method: &str) -> ChargePaymentRequest {
         payment_method: method.to_owned(),
         mileage_points: 0,
         mileage_mode: MileageMode::Unspecified.into(),
+        attempt: 0,
+    }
+}
+
+/// The same order, tried again.
+pub(crate) fn attempt(wanted: &ChargePaymentRequest, attempt: i32, method: &str) -> ChargePaymentRequest {
+    ChargePaymentRequest { attempt, payment_method: method.to_owned(), ..wanted.clone() }
+}
+
+/// What is registered before it is ordered.
+pub(crate) fn registration(wanted: &ChargePaymentRequest) -> RegisterPaymentRequest {
+    RegisterPaymentRequest {
+        reservation: wanted.reservation.clone(),
+        customer: wanted.customer.clone(),
+        amount: wanted.amount.clone(),
     }
 }
 
@@ -162,4 +205,8 @@ pub(crate) fn won(units: i64) -> google::r#type::Money {
 
 pub(crate) fn reason(status: &Status) -> String {
     Fault::from_status(status).reason().to_owned()
+}
+
+pub(crate) fn told<const N: usize>(events: [(&str, i64); N]) -> Vec<(String, i64)> {
+    events.map(|(name, version)| (name.to_owned(), version)).into()
 }

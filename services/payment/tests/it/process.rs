@@ -17,7 +17,7 @@ use proto::payment::v1::{ListPaymentsRequest, Payment, RefundPaymentRequest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{PATIENCE, config, order};
+use crate::harness::{PATIENCE, attempt, config, order};
 
 /// Tells the test binary to be the service. Everything else comes through the options' own variables.
 const CHILD: &str = "PAYMENT_TEST_CHILD";
@@ -76,6 +76,32 @@ async fn payments(mesh: &TestMesh, address: SocketAddr) -> Vec<Payment> {
         .list_payments(ListPaymentsRequest::default())
         .await
         .map_or_else(|_| Vec::new(), |page| page.into_inner().payments)
+}
+
+#[tokio::test]
+async fn a_process_killed_in_a_second_attempt_leaves_it_to_the_next() {
+    let mesh = TestMesh::without_broker();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let ledger = config(&[]).ledger(&mesh.node().data);
+    let books = || Ledger::read(&ledger).expect("a ledger").into_iter().map(|entry| entry.kind).collect::<Vec<_>>();
+
+    let first = Process::start(&mesh, address).await;
+    let mut client = ChargeServiceClient::new(mesh.service("payment", address, "reservation"));
+    let wanted = order("pm_card_chargeDeclined");
+    client.charge_payment(wanted.clone()).await.expect_err("declined");
+    let (mut charging, second) = (client.clone(), attempt(&wanted, 2, "pm_sim_slow"));
+    drop(deadline::spawn(async move { charging.charge_payment(second).await }));
+    eventually(PATIENCE, || async { books() == [EntryKind::Charge] }).await;
+    first.kill();
+
+    let second = Process::start(&mesh, address).await;
+    let payment = eventually(PATIENCE, || async {
+        payments(&mesh, address).await.into_iter().find(|payment| payment.state() == State::Approved)
+    })
+    .await;
+    assert_eq!(payment.attempt, 2);
+    assert_eq!(books(), [EntryKind::Charge], "the attempt is asked for, not made again");
+    second.kill();
 }
 
 #[tokio::test]

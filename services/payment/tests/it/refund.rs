@@ -9,7 +9,7 @@ use proto::payment::v1::RefundPaymentRequest;
 use proto::payment::v1::payment::State;
 use tonic::Code;
 
-use crate::harness::{Audit, Service, order, reason};
+use crate::harness::{Audit, Service, attempt, order, reason, told};
 
 #[tokio::test]
 async fn a_refund_gives_back_once_and_repeats_its_answer() {
@@ -39,13 +39,18 @@ async fn a_refund_before_the_charge_refuses_it() {
 }
 
 #[tokio::test]
-async fn a_declined_payment_stays_declined() {
+async fn a_declined_payment_is_void_and_not_tried_again() {
     let service = Service::alone().await;
     let wanted = order("pm_card_chargeDeclined");
     service.charge(&wanted).await.expect_err("declined");
     let payment = service.refund(&wanted.reservation).await.expect("accepted").expect("there is a payment");
-    assert_eq!(payment.state(), State::Declined);
-    assert_eq!(service.kinds(), []);
+    assert_eq!((payment.state(), payment.decline_code.as_str()), (State::Cancelled, ""));
+    assert_eq!(service.refund(&wanted.reservation).await.expect("accepted"), Some(payment));
+    let refused = service.charge(&attempt(&wanted, 2, "pm_card_visa")).await.expect_err("given up");
+    assert_eq!(reason(&refused), "PAYMENT_CANCELLED");
+    let audit = service.audit().await;
+    assert_eq!((audit.books, audit.violations), (Vec::new(), Vec::new()));
+    assert_eq!(audit.events, told([("PaymentDeclined", 1), ("PaymentCancelled", 2)]));
 }
 
 #[tokio::test]
@@ -73,7 +78,7 @@ async fn a_refund_racing_the_charge_gives_the_money_back_exactly_once() {
             race.await.expect("no panic");
         }
         // Refunds that were overtaken finish before the service has stopped.
-        let Audit { rows, violations, books } = service.audit().await;
+        let Audit { rows, violations, books, .. } = service.audit().await;
         assert_eq!(violations, Vec::<String>::new());
         assert!(rows.iter().all(|row| row.state == payment::domain::State::Cancelled), "{rows:?}");
         for row in rows {
@@ -106,7 +111,7 @@ async fn a_charge_whose_answer_comes_after_the_refund_is_given_back() {
 async fn a_refund_survives_a_restart() {
     let service = Service::alone().await;
     let wanted = order("pm_sim_unavailable");
-    service.charge_within(&wanted, Duration::from_millis(200)).await.expect_err("down");
+    service.charge_within(&wanted, Duration::from_secs(1)).await.expect_err("down");
     let waiting = service.refund(&wanted.reservation).await.expect("accepted").expect("there is a payment");
     assert_eq!(waiting.state(), State::Waiting, "the answer says that it is not done");
     let service = service.restart().await;

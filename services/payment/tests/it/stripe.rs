@@ -8,13 +8,13 @@ use mesh::testing::TestMesh;
 use mesh::value::{Currency, Money};
 use payment::domain::PaymentMethod;
 use payment::provider::stripe::{Settings, Stripe};
-use payment::provider::{Charge, Outcome, Provider, ProviderError};
+use payment::provider::{Charge, ChargeKey, Outcome, Provider, ProviderError};
 use proto::payment::v1::payment::State;
 use secrecy::SecretString;
 use serde_json::Value;
 use tonic::Code;
 
-use crate::harness::{Service, order, reason};
+use crate::harness::{Service, attempt, order, reason};
 use crate::stripe_server::{Line, Server};
 
 const KEY: &str = "sk_test_123456789";
@@ -26,7 +26,8 @@ fn adapter(address: std::net::SocketAddr) -> Stripe {
 
 fn charge(method: &str, since: Micros) -> Charge {
     let amount = Money::from_minor(38_000, Currency::KRW);
-    Charge { payment: Id::generate(), amount, method: PaymentMethod::new(method.to_owned()), since }
+    let key = ChargeKey { payment: Id::generate(), attempt: 2 };
+    Charge { key, amount, method: PaymentMethod::new(method.to_owned()), since }
 }
 
 async fn with_stripe(server: std::net::SocketAddr) -> Service {
@@ -102,6 +103,25 @@ async fn a_payment_is_charged_and_refunded_at_stripe() {
 }
 
 #[tokio::test]
+async fn a_second_attempt_is_an_intent_of_its_own_and_the_one_that_is_refunded() {
+    let server = Server::localstripe().await;
+    let service = with_stripe(server.address).await;
+    let wanted = order("pm_card_chargeCustomerFail");
+    assert_eq!(reason(&service.charge(&wanted).await.expect_err("declined")), "PAYMENT_DECLINED");
+    let charged = service.charge(&attempt(&wanted, 2, "pm_card_visa")).await.expect("charges");
+    let intent = ask(&server, &format!("/v1/payment_intents/{}", charged.provider_reference)).await;
+    assert_eq!(intent["status"], "succeeded");
+    assert_eq!(intent["metadata"]["payment"], format!("{}-2", charged.name.trim_start_matches("payments/")));
+
+    let refunded = service.refund(&wanted.reservation).await.expect("refunds").expect("there is a payment");
+    assert_eq!(refunded.state(), State::Cancelled);
+    let refunds = ask(&server, "/v1/refunds").await;
+    let of: Vec<_> =
+        refunds["data"].as_array().expect("a list").iter().map(|refund| &refund["payment_intent"]).collect();
+    assert_eq!(of, [&Value::from(charged.provider_reference)]);
+}
+
+#[tokio::test]
 async fn stripes_refusals_are_refusals() {
     let server = Server::localstripe().await;
     let service = with_stripe(server.address).await;
@@ -145,7 +165,7 @@ async fn a_charge_while_the_provider_is_down_is_made_when_it_is_back() {
     let service = with_stripe(line.address).await;
     line.cut();
     let wanted = order("pm_card_visa");
-    service.charge_within(&wanted, Duration::from_millis(300)).await.expect_err("down");
+    service.charge_within(&wanted, Duration::from_secs(1)).await.expect_err("down");
     line.mend();
     // Nobody repeats the call: the worker finishes it, and the reservation that gave up would have it refunded.
     service.until(&wanted.reservation, State::Approved).await;

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use mesh::store::Id;
 use serde::{Deserialize, Serialize};
 
-use crate::provider::Charge;
+use crate::provider::{Charge, ChargeKey};
 
 /// What an entry records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub enum EntryKind {
 pub struct Entry {
     /// What happened.
     pub kind: EntryKind,
-    /// The payment's id.
+    /// Which attempt of which payment: a [`ChargeKey`].
     pub key: String,
     /// Minor units.
     pub amount_minor: i64,
@@ -40,6 +40,14 @@ pub struct Entry {
     pub currency: String,
     /// The provider's name for it.
     pub reference: String,
+}
+
+impl Entry {
+    /// The payment it belongs to; `None` if the key is none of ours.
+    #[must_use]
+    pub fn payment(&self) -> Option<Id> {
+        self.key.parse().ok().map(|key: ChargeKey| key.payment)
+    }
 }
 
 /// The ledger cannot be used.
@@ -72,7 +80,7 @@ pub struct Ledger(Mutex<Books>);
 struct Books {
     file: File,
     read_to: u64,
-    last: HashMap<Id, EntryKind>,
+    last: HashMap<ChargeKey, EntryKind>,
 }
 
 impl Ledger {
@@ -99,10 +107,10 @@ impl Ledger {
         Ok(Self(Mutex::new(books)))
     }
 
-    /// Takes the money, once for each payment.
+    /// Takes the money, once for each key.
     pub(super) fn charge(&self, charge: &Charge) -> Result<Taken, LedgerError> {
-        let reference = reference(charge.payment);
-        self.locked(|books| match books.last.get(&charge.payment) {
+        let reference = reference(charge.key);
+        self.locked(|books| match books.last.get(&charge.key) {
             Some(EntryKind::Charge) => Ok(Taken::Before { reference }),
             Some(EntryKind::Refund | EntryKind::Void) => Ok(Taken::Voided),
             None => {
@@ -114,7 +122,7 @@ impl Ledger {
 
     /// Gives the money back if it was taken, and sees to it that it never will be.
     pub(super) fn undo(&self, charge: &Charge) -> Result<(), LedgerError> {
-        self.locked(|books| match books.last.get(&charge.payment) {
+        self.locked(|books| match books.last.get(&charge.key) {
             Some(EntryKind::Charge) => books.append(EntryKind::Refund, charge),
             Some(EntryKind::Refund | EntryKind::Void) => Ok(()),
             None => books.append(EntryKind::Void, charge),
@@ -161,22 +169,22 @@ impl Books {
     fn append(&mut self, kind: EntryKind, charge: &Charge) -> Result<(), LedgerError> {
         let entry = Entry {
             kind,
-            key: charge.payment.to_string(),
+            key: charge.key.to_string(),
             amount_minor: charge.amount.minor(),
             currency: charge.amount.currency().code().to_owned(),
-            reference: reference(charge.payment),
+            reference: reference(charge.key),
         };
         let mut line = serde_json::to_vec(&entry).map_err(io::Error::from)?;
         line.push(b'\n');
         self.file.write_all(&line)?;
         self.read_to += line.len() as u64;
-        self.last.insert(charge.payment, kind);
+        self.last.insert(charge.key, kind);
         Ok(())
     }
 }
 
-fn reference(payment: Id) -> String {
-    format!("sim_{payment}")
+fn reference(key: ChargeKey) -> String {
+    format!("sim_{key}")
 }
 
 /// The complete lines with the offsets of their ends.
@@ -202,7 +210,7 @@ mod tests {
 
     fn charge() -> Charge {
         Charge {
-            payment: Id::generate(),
+            key: ChargeKey { payment: Id::generate(), attempt: 1 },
             amount: Money::from_minor(38_000, Currency::KRW),
             method: PaymentMethod::new("pm_card_visa".to_owned()),
             since: Micros::now(),
@@ -219,13 +227,28 @@ mod tests {
         let path = dir.path().join("ledger.jsonl");
         let (one, two) = (Ledger::open(&path).expect("opens"), Ledger::open(&path).expect("opens"));
         let charge = charge();
-        let reference = reference(charge.payment);
+        let reference = reference(charge.key);
         assert_eq!(one.charge(&charge).expect("charges"), Taken::Now { reference: reference.clone() });
         assert_eq!(two.charge(&charge).expect("charges"), Taken::Before { reference });
         two.undo(&charge).expect("refunds");
         one.undo(&charge).expect("refunds");
         assert_eq!(one.charge(&charge).expect("answers"), Taken::Voided);
         assert_eq!(kinds(&path), [EntryKind::Charge, EntryKind::Refund]);
+    }
+
+    #[test]
+    fn each_attempt_is_an_entry_of_its_own_also_after_a_restart() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("ledger.jsonl");
+        let first = charge();
+        let second = Charge { key: ChargeKey { attempt: 2, ..first.key }, ..first.clone() };
+        Ledger::open(&path).expect("opens").undo(&first).expect("voids");
+        Ledger::open(&path).expect("opens").charge(&second).expect("charges");
+        let ledger = Ledger::open(&path).expect("opens again");
+        assert!(matches!(ledger.charge(&second), Ok(Taken::Before { .. })));
+        assert_eq!(ledger.charge(&first).expect("answers"), Taken::Voided);
+        let payments: Vec<_> = Ledger::read(&path).expect("a ledger").iter().map(Entry::payment).collect();
+        assert_eq!(payments, [Some(first.key.payment); 2]);
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) fn charge_form(charge: &Charge, amount: i64) -> Vec<(&'static str, St
         ("payment_method_types[]", "card".to_owned()),
         ("confirm", "true".to_owned()),
         ("off_session", "true".to_owned()),
-        ("metadata[payment]", charge.payment.to_string()),
+        ("metadata[payment]", charge.key.to_string()),
     ]
 }
 
