@@ -17,4 +17,7 @@ pub struct Config {
     /// Where reservation finds payment
     #[arg(long, env = "HOLDFAST_PAYMENT_URL", default_value = "http://127.0.0.1:7403", value_name = "URL")]
     pub payment_url: Address,
+    /// Open reservations that one customer may have, over all listings; 0 for any number
+    #[arg(long, env = "HOLDFAST_RESERVATION_MAX_PER_PERSON", default_value_t = 0, value_name = "COUNT")]
+    pub reservation_max_per_person: u32,
 }

@@ -1,4 +1,4 @@
-//! Events: what reservations tell of themselves, and what payments tell of theirs.
+//! Events: what reservations tell of themselves, and what payments and listings tell of theirs.
 
 use std::collections::HashMap;
 
@@ -10,39 +10,48 @@ use mesh::{
 };
 use proto::{
     contract::Event,
+    listing::v1::ListingDeleted,
     payment::v1::PaymentCancelled,
-    reservation::v1::{ReservationCancelRequested, ReservationCancelled, ReservationConfirmed, ReservationRequested},
+    reservation::v1::{
+        ReservationApproved, ReservationCancelRequested, ReservationCancelled, ReservationCompleted,
+        ReservationConfirmed, ReservationExpired, ReservationForceCancelled, ReservationPaid, ReservationRejected,
+        ReservationRequested,
+    },
 };
 
 use crate::{
-    domain::{Reservation, State},
-    rpc::to_wire,
-    store,
+    domain::{Change, Fact, Reservation, State},
+    rpc::convert::to_wire,
+    store::{
+        self,
+        closures::{self, Closure},
+    },
 };
 
-fn event_of<E: Event>(message: &E, reservation: &Reservation) -> NewEvent {
-    let correlation = reservation.id.to_string();
-    NewEvent::of(message, Id::generate(), reservation.version, &correlation, None, reservation.updated_at)
+/// What is told of a change.
+pub(crate) fn of(change: &Change) -> Vec<NewEvent> {
+    change.told.iter().map(|(fact, reservation)| tell(*fact, reservation)).collect()
 }
 
-/// A reservation was made and is confirmed: told together, once the synchronous part has succeeded.
-pub(crate) fn confirmed(requested: &Reservation, confirmed: &Reservation) -> Vec<NewEvent> {
-    // What was requested, with what is known of it by now.
-    let known = Reservation { deal: confirmed.deal.clone(), ..requested.clone() };
-    vec![
-        event_of(&ReservationRequested { reservation: Some(to_wire(&known)) }, requested),
-        event_of(&ReservationConfirmed { reservation: Some(to_wire(confirmed)) }, confirmed),
-    ]
+fn tell(fact: Fact, told: &Reservation) -> NewEvent {
+    let reservation = Some(to_wire(told));
+    match fact {
+        Fact::Requested => event_of(&ReservationRequested { reservation }, told),
+        Fact::Approved => event_of(&ReservationApproved { reservation }, told),
+        Fact::Rejected => event_of(&ReservationRejected { reservation }, told),
+        Fact::Paid => event_of(&ReservationPaid { reservation }, told),
+        Fact::Confirmed => event_of(&ReservationConfirmed { reservation }, told),
+        Fact::CancelRequested => event_of(&ReservationCancelRequested { reservation }, told),
+        Fact::Cancelled => event_of(&ReservationCancelled { reservation }, told),
+        Fact::ForceCancelled => event_of(&ReservationForceCancelled { reservation }, told),
+        Fact::Expired => event_of(&ReservationExpired { reservation }, told),
+        Fact::Completed => event_of(&ReservationCompleted { reservation }, told),
+    }
 }
 
-/// Its customer cancelled.
-pub(crate) fn cancel_requested(reservation: &Reservation) -> NewEvent {
-    event_of(&ReservationCancelRequested { reservation: Some(to_wire(reservation)) }, reservation)
-}
-
-/// Its payment is back.
-pub(crate) fn cancelled(reservation: &Reservation) -> NewEvent {
-    event_of(&ReservationCancelled { reservation: Some(to_wire(reservation)) }, reservation)
+fn event_of<E: Event>(message: &E, told: &Reservation) -> NewEvent {
+    let correlation = told.id.to_string();
+    NewEvent::of(message, Id::generate(), told.version, &correlation, None, told.updated_at)
 }
 
 /// Refunds end cancellations.
@@ -70,14 +79,38 @@ pub(crate) fn apply_refunds(conn: &mut Conn, events: &[Received]) -> Result<(), 
     let ids: Vec<Id> = causes.keys().copied().collect();
     let now = Micros::now();
     for seen in store::find_all(conn, &ids)? {
-        // A saga that unwinds has a reservation without payment, and ends it itself.
+        // What has no payment yet is undone by its saga, which ends it itself.
         if seen.state == State::CancelRequested && seen.payment.is_some() {
-            let next = seen.moved(State::Cancelled, now);
-            let event = cancelled(&next).because_of(causes[&seen.id]);
-            if !store::change(conn, seen.version, &next, &[event])? {
+            let change = seen.cancelled(true, now);
+            let events: Vec<_> = of(&change).into_iter().map(|event| event.because_of(causes[&seen.id])).collect();
+            if !store::change(conn, seen.version, &change.next, &events)? {
                 return Err(HandlerError::Retry(format!("{} changed at the same time", seen.id)));
             }
         }
+    }
+    Ok(())
+}
+
+/// Deletions of listings end their reservations.
+pub(crate) fn on_listing() -> ConsumerSpec {
+    ConsumerSpec {
+        stream: ListingDeleted::STREAM,
+        durable: "reservation-on-listing",
+        subjects: vec![event::filter::<ListingDeleted>()],
+        batch: 256,
+        repeats: Repeats::Dropped,
+    }
+}
+
+/// Notes the deletion; [`crate::closures`] does the rest, a page at a time.
+pub(crate) fn note_deletions(conn: &mut Conn, events: &[Received]) -> Result<(), HandlerError> {
+    for received in events {
+        let event: ListingDeleted =
+            received.decode().map_err(|error| HandlerError::Poison(format!("not a ListingDeleted: {error}")))?;
+        let listing_id = id_of("listings", &event.listing.unwrap_or_default().name)
+            .ok_or_else(|| HandlerError::Poison("the event names no listing".to_owned()))?;
+        let traceparent = received.traceparent.clone();
+        closures::open(conn, &Closure { listing_id, event_id: received.id, traceparent })?;
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! The reservation service: reserves a place, has it paid, confirms; or undoes all of it.
 //!
 //! [`domain`] says what a reservation is, `app` what can be done with it, `saga` how a reservation is carried to its end
-//! whatever fails on the way. It calls listing (hold, release) and payment (charge, refund); all else it learns from
-//! events. It knows nothing of messages, vouchers or views.
+//! whatever fails on the way and how long it waits for its host or its customer. It calls listing (hold, release) and
+//! payment (register, charge, refund); all else it learns from events. It knows nothing of messages, vouchers or views.
 
 mod app;
 pub mod audit;
+mod closures;
 mod config;
 pub mod domain;
 mod events;
@@ -16,7 +17,7 @@ mod store;
 
 use std::sync::Arc;
 
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_migrations::embed_migrations;
 use mesh::{
     node::{Node, NodeArgs, NodeError},
     server::Routes,
@@ -31,8 +32,9 @@ pub use config::Config;
 /// The service's name in the mesh.
 pub const NAME: &str = "reservation";
 
-const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+/// Its tables.
+pub const MIGRATIONS: Migrations =
+    Migrations { sqlite: embed_migrations!("migrations/sqlite"), postgres: embed_migrations!("migrations/postgres") };
 
 /// Serves on `listener` until `shutdown`, then drains.
 ///
@@ -44,20 +46,19 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
-    let migrations = Migrations { sqlite: SQLITE, postgres: POSTGRES };
-    let node = Node::start(NAME, node, migrations, shutdown).await?;
+    let node = Node::start(NAME, node, MIGRATIONS, shutdown).await?;
     if node.is_alone() {
         // The sagas of a process that died need not wait for their leases.
-        node.store().write(|conn| Ok::<_, StoreError>(store::end_leases(conn)?)).await?;
+        node.store().write(|conn| Ok::<_, StoreError>(store::sagas::end_leases(conn)?)).await?;
     }
-    let driver = saga::Driver::new(
-        node.store().clone(),
-        node.connect("listing", &config.listing_url),
-        node.connect("payment", &config.payment_url),
-    );
+    let callees =
+        saga::Callees::new(node.connect("listing", &config.listing_url), node.connect("payment", &config.payment_url));
+    let driver = saga::Driver::new(node.store().clone(), callees, config.reservation_max_per_person);
     let driver = Arc::new(driver);
     node.run(Arc::clone(&driver).recover(node.shutdown()));
+    node.run(closures::run(node.store().clone(), node.shutdown()));
     node.consume(events::on_payment(), events::apply_refunds);
+    node.consume(events::on_listing(), events::note_deletions);
 
     let rpc = rpc::Rpc(app::App::new(node.store().clone(), driver));
     let routes = Routes::default().add_service(ReservationServiceServer::new(rpc));

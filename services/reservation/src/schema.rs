@@ -6,31 +6,41 @@ diesel::table! {
         listing_id -> Binary,
         customer -> Text,
         host -> Nullable<Text>,
-        listing_title -> Nullable<Text>,
-        check_in -> Integer,
-        check_out -> Integer,
+        check_in -> Nullable<Integer>,
+        check_out -> Nullable<Integer>,
         units -> Integer,
-        persons -> Integer,
         state -> Text,
         total_minor -> Nullable<BigInt>,
         currency -> Nullable<Text>,
-        mileage -> Nullable<BigInt>,
         payment_id -> Nullable<Binary>,
+        approval_id -> Nullable<Binary>,
+        expires_at -> Nullable<BigInt>,
         version -> BigInt,
         updated_at -> BigInt,
+        details -> Binary,
     }
 }
 
 diesel::table! {
     sagas (reservation_id) {
         reservation_id -> Binary,
-        request_key -> Binary,
-        payment_method -> Text,
+        step -> Text,
+        request_key -> Nullable<Binary>,
+        payment_method -> Nullable<Text>,
+        charge_attempt -> Integer,
         expected_minor -> Nullable<BigInt>,
         expected_currency -> Nullable<Text>,
         failure -> Nullable<Text>,
-        attempts -> Integer,
+        takeovers -> Integer,
         lease_until -> BigInt,
-        created_at -> BigInt,
+        began_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    closures (listing_id) {
+        listing_id -> Binary,
+        event_id -> Binary,
+        traceparent -> Nullable<Text>,
     }
 }

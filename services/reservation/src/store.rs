@@ -1,6 +1,12 @@
 //! Rows and queries. A change of a reservation, its saga, its request's answer and its events are one transaction.
 
-use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
+pub(crate) mod closures;
+pub(crate) mod sagas;
+
+use diesel::{
+    prelude::{BoolExpressionMethods, ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable},
+    sql_types::BigInt,
+};
 use mesh::{
     event::NewEvent,
     outbox,
@@ -9,15 +15,17 @@ use mesh::{
     store::{Conn, Exec, Fetch, Id, Micros},
     value::{Currency, Day, Money, Page},
 };
+use prost::Message;
 
 use crate::{
     NAME,
-    domain::{Deal, Failure, Mileage, PaymentMethod, Reservation, State, Stay, Wish},
-    schema::{reservations, sagas},
+    domain::{Deal, Described, Reservation, Slot, State},
+    rpc::convert,
+    schema::reservations::{self, dsl as r},
 };
-use reservations::dsl as r;
-use sagas::dsl as s;
+use sagas::Saga;
 
+/// Columns are what is searched, guarded or counted; the rest is in `details`.
 #[derive(Insertable, Queryable, Clone)]
 #[diesel(table_name = reservations, treat_none_as_default_value = false)]
 struct Row {
@@ -25,40 +33,76 @@ struct Row {
     listing_id: Id,
     customer: String,
     host: Option<String>,
-    listing_title: Option<String>,
-    check_in: i32,
-    check_out: i32,
+    check_in: Option<i32>,
+    check_out: Option<i32>,
     units: i32,
-    persons: i32,
     state: String,
     total_minor: Option<i64>,
     currency: Option<String>,
-    mileage: Option<i64>,
     payment_id: Option<Id>,
+    approval_id: Option<Id>,
+    expires_at: Option<Micros>,
     version: i64,
     updated_at: Micros,
+    details: Vec<u8>,
+}
+
+/// What nobody searches for. The migration 0002 writes it too, byte by byte.
+#[derive(Clone, PartialEq, Message)]
+struct Details {
+    #[prost(int32, tag = "1")]
+    persons: i32,
+    #[prost(string, tag = "2")]
+    note: String,
+    #[prost(string, tag = "3")]
+    language: String,
+    #[prost(string, tag = "4")]
+    title: String,
+    #[prost(int32, tag = "5")]
+    kind: i32,
+    #[prost(string, tag = "6")]
+    region: String,
+    #[prost(string, tag = "7")]
+    host_language: String,
+    /// The contract's `ReservationPolicy`.
+    #[prost(bytes = "vec", tag = "8")]
+    policy: Vec<u8>,
+    #[prost(string, tag = "9")]
+    reject_reason: String,
 }
 
 impl From<&Reservation> for Row {
     fn from(reservation: &Reservation) -> Self {
         let deal = reservation.deal.as_ref();
+        let described = deal.map(|deal| deal.described.clone()).unwrap_or_default();
+        let details = Details {
+            persons: reservation.persons,
+            note: reservation.note.clone(),
+            language: reservation.language.clone(),
+            title: described.title,
+            kind: described.kind,
+            region: described.region,
+            host_language: described.host_language,
+            policy: described.policy,
+            reject_reason: reservation.reject_reason.clone(),
+        };
         Self {
             id: reservation.id,
             listing_id: reservation.listing,
             customer: reservation.customer.clone(),
             host: deal.map(|deal| deal.host.clone()),
-            listing_title: deal.map(|deal| deal.listing_title.clone()),
-            check_in: reservation.stay.check_in.number(),
-            check_out: reservation.stay.check_out.number(),
+            check_in: reservation.slot.check_in().map(Day::number),
+            check_out: reservation.slot.check_out().map(Day::number),
             units: reservation.units,
-            persons: reservation.persons,
             state: reservation.state.as_str().to_owned(),
             total_minor: deal.map(|deal| deal.total.minor()),
             currency: deal.map(|deal| deal.total.currency().code().to_owned()),
-            mileage: deal.map(|deal| stored_mileage(deal.mileage)),
             payment_id: reservation.payment,
+            approval_id: reservation.approval,
+            expires_at: reservation.expires_at,
             version: reservation.version,
             updated_at: reservation.updated_at,
+            details: details.encode_to_vec(),
         }
     }
 }
@@ -67,22 +111,34 @@ impl From<Row> for Reservation {
     /// # Panics
     /// When the row was written by something else: the tables' checks refuse what this cannot read.
     fn from(row: Row) -> Self {
+        let details = Details::decode(row.details.as_slice()).expect("stored details are ours");
         let deal = row.total_minor.zip(row.currency).map(|(minor, currency)| Deal {
             total: Money::from_minor(minor, Currency::from_code(&currency).expect("a stored currency is one")),
             host: row.host.unwrap_or_default(),
-            listing_title: row.listing_title.unwrap_or_default(),
-            mileage: mileage_from(row.mileage.unwrap_or_default()),
+            policy: convert::policy(&details.policy).expect("a stored policy is one"),
+            described: Described {
+                title: details.title,
+                kind: details.kind,
+                region: details.region,
+                host_language: details.host_language,
+                policy: details.policy,
+            },
         });
         Self {
             id: row.id,
             listing: row.listing_id,
             customer: row.customer,
-            stay: Stay { check_in: Day::from_number(row.check_in), check_out: Day::from_number(row.check_out) },
+            slot: Slot::from_days(row.check_in.map(Day::from_number), row.check_out.map(Day::from_number)),
             units: row.units,
-            persons: row.persons,
+            persons: details.persons,
+            note: details.note,
+            language: details.language,
             state: State::from_stored(&row.state).expect("the table holds no other state"),
             deal,
             payment: row.payment_id,
+            approval: row.approval_id,
+            expires_at: row.expires_at,
+            reject_reason: details.reject_reason,
             version: row.version,
             created_at: row.id.made_at(),
             updated_at: row.updated_at,
@@ -90,117 +146,15 @@ impl From<Row> for Reservation {
     }
 }
 
-/// Points to earn; negative when strictly so, zero for none.
-fn stored_mileage(mileage: Mileage) -> i64 {
-    match mileage {
-        Mileage::None => 0,
-        Mileage::Graceful(points) => points,
-        Mileage::Strict(points) => -points,
-    }
-}
-
-fn mileage_from(stored: i64) -> Mileage {
-    match stored {
-        0 => Mileage::None,
-        1.. => Mileage::Graceful(stored),
-        _ => Mileage::Strict(-stored),
-    }
-}
-
-/// A saga: what is needed to carry a reservation to its end, by whoever finds it.
-#[derive(Clone, Debug)]
-pub(crate) struct Saga {
-    /// The reservation it works for.
-    pub(crate) reservation: Id,
-    /// The request that began it.
-    pub(crate) request: RequestKey,
-    /// How to pay.
-    pub(crate) payment_method: PaymentMethod,
-    /// The total the customer insists on.
-    pub(crate) expected_total: Option<Money>,
-    /// Why it is being undone; `None` while it goes forward.
-    pub(crate) failure: Option<Failure>,
-    /// How often it was taken over.
-    pub(crate) attempts: i32,
-    /// Nobody else works on it before this.
-    pub(crate) lease_until: Micros,
-    /// When it began.
-    pub(crate) created_at: Micros,
-}
-
-impl Saga {
-    /// A new one, going forward.
-    #[must_use]
-    pub(crate) fn begin(reservation: &Reservation, request: RequestKey, wish: &Wish, lease_until: Micros) -> Self {
-        Self {
-            reservation: reservation.id,
-            request,
-            payment_method: wish.payment_method.clone(),
-            expected_total: wish.expected_total,
-            failure: None,
-            attempts: 0,
-            lease_until,
-            created_at: reservation.created_at,
-        }
-    }
-}
-
-#[derive(Insertable, Queryable)]
-#[diesel(table_name = sagas, treat_none_as_default_value = false)]
-struct SagaRow {
-    reservation_id: Id,
-    request_key: Vec<u8>,
-    payment_method: String,
-    expected_minor: Option<i64>,
-    expected_currency: Option<String>,
-    failure: Option<String>,
-    attempts: i32,
-    lease_until: Micros,
-    created_at: Micros,
-}
-
-impl From<&Saga> for SagaRow {
-    fn from(saga: &Saga) -> Self {
-        Self {
-            reservation_id: saga.reservation,
-            request_key: saga.request.as_bytes().to_vec(),
-            payment_method: saga.payment_method.0.clone(),
-            expected_minor: saga.expected_total.map(Money::minor),
-            expected_currency: saga.expected_total.map(|total| total.currency().code().to_owned()),
-            failure: saga.failure.as_ref().map(Failure::to_stored),
-            attempts: saga.attempts,
-            lease_until: saga.lease_until,
-            created_at: saga.created_at,
-        }
-    }
-}
-
-impl From<SagaRow> for Saga {
-    fn from(row: SagaRow) -> Self {
-        let expected_total = row.expected_minor.zip(row.expected_currency).map(|(minor, currency)| {
-            Money::from_minor(minor, Currency::from_code(&currency).expect("a stored currency is one"))
-        });
-        Self {
-            reservation: row.reservation_id,
-            request: RequestKey::from_bytes(row.request_key.try_into().expect("a stored key has its length")),
-            payment_method: PaymentMethod(row.payment_method),
-            expected_total,
-            failure: row.failure.map(|text| Failure::from_stored(&text).expect("a stored failure is one")),
-            attempts: row.attempts,
-            lease_until: row.lease_until,
-            created_at: row.created_at,
-        }
-    }
-}
-
 /// Records the intent, if the request is new.
 pub(crate) fn begin(
     conn: &mut Conn,
+    request: &RequestKey,
     fingerprint: [u8; 32],
     reservation: &Reservation,
     saga: &Saga,
 ) -> QueryResult<Claim> {
-    let claim = requests::claim(conn, &saga.request, fingerprint, reservation.id, reservation.created_at)?;
+    let claim = requests::claim(conn, request, fingerprint, reservation.id, reservation.created_at)?;
     if claim == Claim::New {
         insert(conn, reservation, saga)?;
     }
@@ -208,8 +162,14 @@ pub(crate) fn begin(
 }
 
 /// Records another attempt of a request whose first was undone; `false` when another call was faster.
-pub(crate) fn begin_again(conn: &mut Conn, first: Id, reservation: &Reservation, saga: &Saga) -> QueryResult<bool> {
-    let ours = requests::reassign(conn, &saga.request, first, reservation.id)?;
+pub(crate) fn begin_again(
+    conn: &mut Conn,
+    request: &RequestKey,
+    first: Id,
+    reservation: &Reservation,
+    saga: &Saga,
+) -> QueryResult<bool> {
+    let ours = requests::reassign(conn, request, first, reservation.id)?;
     if ours {
         insert(conn, reservation, saga)?;
     }
@@ -218,25 +178,25 @@ pub(crate) fn begin_again(conn: &mut Conn, first: Id, reservation: &Reservation,
 
 fn insert(conn: &mut Conn, reservation: &Reservation, saga: &Saga) -> QueryResult<()> {
     diesel::insert_into(r::reservations).values(&Row::from(reservation)).exec(conn)?;
-    diesel::insert_into(s::sagas).values(&SagaRow::from(saga)).exec(conn)?;
-    Ok(())
+    sagas::insert(conn, saga)
 }
 
 /// Stores `next` where version `seen` still stands, with its events; `false` when somebody else was faster.
 pub(crate) fn change(conn: &mut Conn, seen: i64, next: &Reservation, events: &[NewEvent]) -> QueryResult<bool> {
     let row = Row::from(next);
     let changed = statement!(
-        "UPDATE reservations SET host = ?, listing_title = ?, state = ?, total_minor = ?, currency = ?, mileage = ?, \
-         payment_id = ?, version = ?, updated_at = ? WHERE id = ? AND version = ?",
+        "UPDATE reservations SET host = ?, state = ?, total_minor = ?, currency = ?, payment_id = ?, approval_id = ?, \
+         expires_at = ?, version = ?, updated_at = ?, details = ? WHERE id = ? AND version = ?",
         row.host.as_deref(),
-        row.listing_title.as_deref(),
         row.state.as_str(),
         row.total_minor,
         row.currency.as_deref(),
-        row.mileage,
         row.payment_id,
+        row.approval_id,
+        row.expires_at,
         row.version,
         row.updated_at,
+        row.details.as_slice(),
         row.id,
         seen
     )
@@ -247,71 +207,83 @@ pub(crate) fn change(conn: &mut Conn, seen: i64, next: &Reservation, events: &[N
     Ok(changed == 1)
 }
 
-/// Ends a saga: `next` where `seen` stands, the answer repeats get (none: the request may be tried again), the events.
-/// `false`, and nothing written, when the reservation has moved meanwhile.
-pub(crate) fn end(
+/// Ends a step of a saga: `next` where `seen` stands with its events, what the saga waits for now (`None`: it has ended), the
+/// answer repeats of its request get. `false`, and nothing written, when the reservation has moved meanwhile.
+pub(crate) fn settle(
     conn: &mut Conn,
-    request: &RequestKey,
     seen: i64,
     next: &Reservation,
-    answer: Option<&[u8]>,
     events: &[NewEvent],
+    waits: Option<&Saga>,
+    answer: Option<(&RequestKey, &[u8])>,
 ) -> QueryResult<bool> {
     if !change(conn, seen, next, events)? {
         return Ok(false);
     }
-    diesel::delete(s::sagas.find(next.id)).exec(conn)?;
-    if let Some(answer) = answer {
+    sagas::end(conn, next.id)?;
+    if let Some(saga) = waits {
+        sagas::insert(conn, saga)?;
+    }
+    if let Some((request, answer)) = answer {
         requests::complete(conn, request, answer)?;
     }
     Ok(true)
 }
 
-/// Turns a saga round: from now on it is undone, whoever works on it.
-pub(crate) fn turn(conn: &mut Conn, id: Id, failure: &Failure, lease_until: Micros) -> QueryResult<bool> {
-    let failure = failure.to_stored();
-    let turned = statement!(
-        "UPDATE sagas SET failure = ?, lease_until = ? WHERE reservation_id = ?",
-        failure.as_str(),
-        lease_until,
-        id
-    )
-    .exec(conn)?;
-    Ok(turned == 1)
+/// How many open reservations one customer may have; 0 for any number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Of one listing.
+    pub(crate) of_listing: i64,
+    /// Over all listings.
+    pub(crate) of_all: i64,
 }
 
-/// Leaves a saga to whoever comes first after `until`.
-pub(crate) fn put_off(conn: &mut Conn, id: Id, until: Micros) -> QueryResult<()> {
-    diesel::update(s::sagas.find(id)).set(s::lease_until.eq(until)).exec(conn).map(|_| ())
+impl Limits {
+    /// Whether there is any.
+    pub(crate) const fn apply(self) -> bool {
+        self.of_listing > 0 || self.of_all > 0
+    }
 }
 
-/// Sagas whose lease has run out, the longest waiting first.
-pub(crate) fn due(conn: &mut Conn, now: Micros, limit: i64) -> QueryResult<Vec<Saga>> {
-    let rows: Vec<SagaRow> = s::sagas.filter(s::lease_until.lt(now)).order(s::lease_until).limit(limit).all(conn)?;
-    Ok(rows.into_iter().map(Saga::from).collect())
-}
-
-/// Takes a saga over; `false` when another worker was faster.
-pub(crate) fn take_over(conn: &mut Conn, saga: &Saga, lease_until: Micros) -> QueryResult<bool> {
-    let taken = statement!(
-        "UPDATE sagas SET lease_until = ?, attempts = attempts + 1 WHERE reservation_id = ? AND lease_until = ?",
-        lease_until,
-        saga.reservation,
-        saga.lease_until
-    )
-    .exec(conn)?;
-    Ok(taken == 1)
-}
-
-/// Ends every lease: nobody but this process can have held one.
-pub(crate) fn end_leases(conn: &mut Conn) -> QueryResult<usize> {
-    diesel::update(s::sagas).set(s::lease_until.eq(Micros(0))).exec(conn)
-}
-
-/// The saga of a reservation, if it still runs.
-pub(crate) fn saga(conn: &mut Conn, id: Id) -> QueryResult<Option<Saga>> {
-    let row: Option<SagaRow> = s::sagas.find(id).one(conn)?;
-    Ok(row.map(Saga::from))
+/// Writes the deal of a REQUESTED reservation into its row, from where it counts, and counts: `Some(false)` when its
+/// customer now has too many (to be rolled back), `None` when it has moved meanwhile.
+///
+/// One customer's reservations are counted one at a time: SQLite has one writer, on PostgreSQL there is a lock for it.
+pub(crate) fn admit(conn: &mut Conn, held: &Reservation, limits: Limits) -> QueryResult<Option<bool>> {
+    if let Conn::Postgres(_) = conn {
+        statement!("SELECT pg_advisory_xact_lock(hashtextextended(?, 4202))", held.customer.as_str()).exec(conn)?;
+    }
+    if !change(conn, held.version, held, &[])? {
+        return Ok(None);
+    }
+    let customer = held.customer.as_str();
+    if limits.of_listing > 0 {
+        let count: Option<i64> = statement!(
+            "SELECT COUNT(*) FROM reservations WHERE listing_id = ? AND customer = ? AND host IS NOT NULL \
+             AND state IN ('REQUESTED', 'AWAITING_APPROVAL', 'AWAITING_PAYMENT', 'CONFIRMED')",
+            held.listing,
+            customer
+        )
+        .returning::<BigInt>()
+        .one(conn)?;
+        if count.unwrap_or_default() > limits.of_listing {
+            return Ok(Some(false));
+        }
+    }
+    if limits.of_all > 0 {
+        let count: Option<i64> = statement!(
+            "SELECT COUNT(*) FROM reservations WHERE customer = ? AND host IS NOT NULL \
+             AND state IN ('REQUESTED', 'AWAITING_APPROVAL', 'AWAITING_PAYMENT', 'CONFIRMED')",
+            customer
+        )
+        .returning::<BigInt>()
+        .one(conn)?;
+        if count.unwrap_or_default() > limits.of_all {
+            return Ok(Some(false));
+        }
+    }
+    Ok(Some(true))
 }
 
 /// A reservation.
@@ -337,10 +309,11 @@ pub(crate) enum Whose {
     Everyone,
 }
 
-/// A page of reservations, newest first; refused requests are not among them.
+/// A page of reservations, newest first; refused requests, which are REJECTED without a deal, are not among them.
 pub(crate) fn list(conn: &mut Conn, whose: &Whose, page: Page) -> QueryResult<Vec<Reservation>> {
     let before = page.before().unwrap_or(Id::from_bytes([0xff; 16]));
-    let shown = r::reservations.filter(r::id.lt(before)).filter(r::state.ne(State::Rejected.as_str()));
+    let shown = r::state.ne(State::Rejected.as_str()).or(r::host.is_not_null());
+    let shown = r::reservations.filter(r::id.lt(before)).filter(shown);
     let rows: Vec<Row> = match whose {
         Whose::Customer(subject) => {
             shown.filter(r::customer.eq(subject.as_str())).order(r::id.desc()).limit(page.limit()).all(conn)?
@@ -359,7 +332,5 @@ pub(crate) fn all(conn: &mut Conn) -> QueryResult<Vec<Reservation>> {
     Ok(rows.into_iter().map(Reservation::from).collect())
 }
 
-/// When each running saga began.
-pub(crate) fn running(conn: &mut Conn) -> QueryResult<Vec<(Id, Micros)>> {
-    s::sagas.select((s::reservation_id, s::created_at)).all(conn)
-}
+#[cfg(test)]
+mod tests;

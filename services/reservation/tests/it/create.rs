@@ -3,10 +3,17 @@
 use std::time::Duration;
 
 use mesh::testing::eventually;
-use proto::{payment::v1::payment::State as PaymentState, reservation::v1::reservation::State};
+use proto::{
+    listing::v1::{ReservationPolicy, reservation_policy},
+    payment::v1::payment::State as PaymentState,
+    reservation::v1::reservation::State,
+};
 use tonic::Code;
 
-use crate::harness::{PATIENCE, Stage, list, reason, reserve, reserve_within, until, wish};
+use crate::{
+    harness::{PATIENCE, Stage, cancel, cancellation, list, reason, reserve, reserve_within, until, wish},
+    scene::{approval, approve, pay, payment},
+};
 
 #[tokio::test]
 async fn what_costs_nothing_is_confirmed_without_a_payment() {
@@ -91,5 +98,60 @@ async fn lists_are_paged_and_shown_to_customer_and_host_only() {
     assert_eq!(listed, names, "newest first, and no refused one");
     assert_eq!(list(&stage.host()).await.len(), 5);
     assert!(list(&stage.customer("mina")).await.is_empty());
+    stage.strike().await;
+}
+
+/// 4.3 C with the real payment service: a declined attempt, another method, a refund.
+#[tokio::test]
+async fn a_deferred_payment_is_registered_declined_then_taken_and_given_back() {
+    let stage = Stage::set().await;
+    let guest = stage.customer("gil");
+    let policy = ReservationPolicy {
+        payment: reservation_policy::Payment::Deferred.into(),
+        mileage: reservation_policy::Mileage::None.into(),
+        ..ReservationPolicy::default()
+    };
+    let listing = stage.offer_under(100, policy).await;
+    let asked = reserve(&guest, &wish(&listing, "")).await.expect("registered");
+    assert_eq!(asked.state(), State::AwaitingPayment);
+    let declined = pay(&guest, payment(&asked.name, "pm_card_chargeDeclined")).await.expect_err("declined");
+    assert_eq!(reason(&declined), "PAYMENT_DECLINED");
+    let paid = pay(&guest, payment(&asked.name, "pm_card_visa")).await.expect("another card");
+    assert_eq!((paid.state(), &paid.payment), (State::Confirmed, &asked.payment));
+    cancel(&guest, &cancellation(&asked.name)).await.expect("accepted");
+    until(&guest, &asked.name, State::Cancelled).await;
+    assert_eq!(stage.payments("gil").await[0].state(), PaymentState::Cancelled);
+    eventually(PATIENCE, || async { stage.is_free(&listing).await }).await;
+    stage.strike().await;
+}
+
+/// 4.3 B and D with the real services: approved before, and after, it is charged; a rejected one is refunded by its event.
+#[tokio::test]
+async fn hosts_approve_and_reject_before_and_after_the_payment() {
+    let stage = Stage::set().await;
+    let (guest, host) = (stage.customer("gil"), stage.host());
+    let policy = |approval: reservation_policy::Approval, payment: reservation_policy::Payment| ReservationPolicy {
+        approval: approval.into(),
+        payment: payment.into(),
+        mileage: reservation_policy::Mileage::None.into(),
+        ..ReservationPolicy::default()
+    };
+    let before = policy(reservation_policy::Approval::BeforePayment, reservation_policy::Payment::OnApproval);
+    let asked = reserve(&guest, &wish(&stage.offer_under(100, before).await, "pm_card_visa")).await.expect("asked");
+    assert!(stage.payments("gil").await.is_empty());
+    let approved = approve(&host, approval(&asked.name)).await.expect("approved and paid");
+    assert_eq!(approved.state(), State::Confirmed);
+
+    let after = policy(reservation_policy::Approval::AfterPayment, reservation_policy::Payment::AtBooking);
+    let listing = stage.offer_under(100, after).await;
+    let paid = reserve(&guest, &wish(&listing, "pm_card_visa")).await.expect("paid");
+    assert_eq!(paid.state(), State::AwaitingApproval);
+    crate::scene::reject(&host, &paid.name).await.expect("rejected");
+    eventually(PATIENCE, || async {
+        let payments = stage.payments("gil").await;
+        payments.iter().any(|payment| payment.name == paid.payment && payment.state() == PaymentState::Cancelled)
+    })
+    .await;
+    eventually(PATIENCE, || async { stage.is_free(&listing).await }).await;
     stage.strike().await;
 }

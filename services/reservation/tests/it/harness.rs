@@ -13,13 +13,15 @@ use proto::{
     contract::Role,
     google::r#type::Money,
     listing::v1::{
-        CreateListingRequest, Listing, QueryAvailabilityRequest, ReservationPolicy, Stay, listing::Kind,
+        CreateListingRequest, DateRange, Listing, QueryAvailabilityRequest, ReservationPolicy, Stay, listing::Kind,
         listing_service_client::ListingServiceClient, reservation_policy::Mileage,
     },
     payment::v1::{ListPaymentsRequest, Payment, payment_service_client::PaymentServiceClient},
     reservation::v1::{
         CancelReservationRequest, CreateReservationRequest, GetReservationRequest, ListReservationsRequest,
-        Reservation, reservation::State, reservation_service_client::ReservationServiceClient,
+        Reservation,
+        reservation::{Slot, State},
+        reservation_service_client::ReservationServiceClient,
     },
 };
 use tonic::{Request, Status};
@@ -29,6 +31,8 @@ pub(crate) type Reservations = ReservationServiceClient<mesh::client::Channel>;
 
 #[derive(Parser)]
 struct Options {
+    #[command(flatten)]
+    listing: listing::Config,
     #[command(flatten)]
     reservation: reservation::Config,
     #[command(flatten)]
@@ -51,7 +55,7 @@ impl Stage {
         let listing = {
             let node = node.clone();
             Running::start(|listener, shutdown| async move {
-                let config = listing::Config { listing_listen: listener.local_addr().expect("bound") };
+                let config = Options::parse_from(["test"]).listing;
                 listing::serve(&node, config, listener, shutdown).await
             })
             .await
@@ -99,15 +103,22 @@ impl Stage {
         ListingServiceClient::new(self.mesh.user("listing", self.listing.address, "hana", Role::Host))
     }
 
-    /// Offers one unit at a price in won.
+    /// Offers one unit at a price in won, paid at booking.
     pub(crate) async fn offer(&self, price: i64) -> String {
+        let mileage = if price == 0 { Mileage::None } else { Mileage::EarnGraceful };
+        let policy = ReservationPolicy { mileage: mileage.into(), mileage_points: 5, ..ReservationPolicy::default() };
+        self.offer_under(price, policy).await
+    }
+
+    /// Offers one unit under a policy, which is completed as a room's.
+    pub(crate) async fn offer_under(&self, price: i64, policy: ReservationPolicy) -> String {
         let listing = Listing {
             display_name: "Loft".to_owned(),
             kind: Kind::Room.into(),
             price: Some(Money { currency_code: "KRW".to_owned(), units: price, nanos: 0 }),
             default_capacity: 1,
             time_zone: "Asia/Seoul".to_owned(),
-            policy: Some(ReservationPolicy { mileage: Mileage::EarnGraceful.into(), mileage_points: 5 }),
+            policy: Some(policy),
             ..Listing::default()
         };
         let request = CreateListingRequest { listing: Some(listing), request_id: request_id() };
@@ -116,9 +127,11 @@ impl Stage {
     }
 
     pub(crate) async fn is_free(&self, listing: &str) -> bool {
-        let request = QueryAvailabilityRequest { name: listing.to_owned(), nights: Some(stay()) };
-        let nights = self.listings().query_availability(request).await.expect("availability").into_inner().nights;
-        nights.iter().all(|night| night.available == 1)
+        let stay = stay();
+        let dates = DateRange { start_date: stay.check_in_date, end_date: stay.check_out_date };
+        let request = QueryAvailabilityRequest { name: listing.to_owned(), dates: Some(dates) };
+        let answer = self.listings().query_availability(request).await.expect("availability").into_inner();
+        answer.availabilities.iter().all(|night| night.available == 1)
     }
 
     pub(crate) async fn payments(&self, subject: &str) -> Vec<Payment> {
@@ -141,7 +154,7 @@ pub(crate) fn wish(listing: &str, payment_method: &str) -> CreateReservationRequ
     CreateReservationRequest {
         reservation: Some(Reservation {
             listing: listing.to_owned(),
-            stay: Some(stay()),
+            slot: Some(Slot::Stay(stay())),
             units: 1,
             persons: 1,
             ..Reservation::default()

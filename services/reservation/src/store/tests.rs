@@ -1,0 +1,103 @@
+//! The upgrade of tables that were released, on both databases.
+
+use diesel::{Connection, connection::SimpleConnection, pg::PgConnection, sqlite::SqliteConnection};
+use diesel_migrations::MigrationHarness;
+use mesh::{
+    store::{DatabaseUrl, Id, Store, StoreError},
+    testing,
+    value::{Currency, Day, Money},
+};
+use proto::listing::v1::{ReservationPolicy, reservation_policy};
+
+use super::{find, sagas};
+use crate::{
+    MIGRATIONS, NAME,
+    domain::{Mileage, PaymentMethod, Policy, Slot, State, Stay},
+    rpc::convert::to_wire,
+};
+
+/// A confirmed reservation with a long title, one whose saga runs, a refused and a free one, as 0001 stored them.
+fn filled(blob: impl Fn(u8) -> String) -> String {
+    let title = "한옥 ".repeat(50);
+    let row = |id: u8,
+               host: &str,
+               title: &str,
+               persons: u32,
+               state: &str,
+               total: &str,
+               mileage: &str,
+               payment: &str| {
+        format!(
+            "INSERT INTO reservations VALUES ({}, {}, 'gil', {host}, {title}, 20000, 20002, 1, {persons}, '{state}', \
+             {total}, {mileage}, {payment}, 2, 1700000000000000);",
+            blob(id),
+            blob(9)
+        )
+    };
+    let krw = "38000, 'KRW'";
+    [
+        row(1, "'hana'", &format!("'{title}'"), 10_000, "CONFIRMED", krw, "-1000000", &blob(7)),
+        row(2, "NULL", "NULL", 1, "REQUESTED", "NULL, NULL", "NULL", "NULL"),
+        row(3, "NULL", "NULL", 127, "REJECTED", "NULL, NULL", "NULL", "NULL"),
+        row(4, "'hana'", "'Loft'", 128, "CONFIRMED", "0, 'KRW'", "0", "NULL"),
+        format!("INSERT INTO sagas VALUES ({}, {}, 'pm_card_visa', 5, 'KRW', NULL, 3, 4, 5);", blob(2), blob(8)),
+    ]
+    .concat()
+}
+
+async fn is_readable(url: DatabaseUrl) {
+    let store = Store::open(&url, NAME, MIGRATIONS).expect("0002 applies to what 0001 stored");
+    let id = |number| Id::from_bytes([number; 16]);
+    let read = |number| {
+        let store = store.clone();
+        async move {
+            let found = store.read(move |conn| Ok::<_, StoreError>(find(conn, id(number))?)).await;
+            found.expect("readable").expect("kept")
+        }
+    };
+    let confirmed = read(1).await;
+    let stay = Stay::new(Day::from_number(20_000), Day::from_number(20_002)).expect("a stay");
+    assert_eq!((confirmed.state, confirmed.slot, confirmed.persons), (State::Confirmed, Slot::Stay(stay), 10_000));
+    let deal = confirmed.agreed();
+    assert_eq!(deal.total, Money::from_minor(38_000, Currency::KRW));
+    assert_eq!(deal.described.title, "한옥 ".repeat(50));
+    assert_eq!(deal.policy, Policy { mileage: Mileage::Strict(1_000_000), ..Policy::default() });
+    let wire = to_wire(&confirmed);
+    let policy: ReservationPolicy = wire.policy.clone().expect("a policy");
+    assert_eq!(policy.capacity(), reservation_policy::Capacity::Nightly);
+    assert_eq!((policy.notifications.len(), wire.listing_kind), (5, 1));
+    assert_eq!(policy.payment_ttl.map(|limit| limit.seconds), Some(86_400));
+
+    let (requested, refused, free) = (read(2).await, read(3).await, read(4).await);
+    assert_eq!((requested.persons, requested.deal), (1, None));
+    assert_eq!((refused.state, refused.persons), (State::Rejected, 127));
+    assert_eq!((free.persons, free.agreed().policy.mileage), (128, Mileage::None));
+
+    let saga = store.read(move |conn| Ok::<_, StoreError>(sagas::find(conn, id(2))?)).await;
+    let saga = saga.expect("readable").expect("kept");
+    assert_eq!((saga.step, saga.takeovers, saga.charge_attempt), (sagas::Step::Book, 3, 0));
+    assert_eq!(saga.payment_method, Some(PaymentMethod("pm_card_visa".to_owned())));
+}
+
+#[tokio::test]
+async fn what_the_first_tables_kept_is_readable_on_sqlite() {
+    let (_dir, url) = testing::database();
+    let DatabaseUrl::Sqlite(path) = &url else { unreachable!("a file") };
+    let mut conn = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("a file");
+    conn.run_next_migration(MIGRATIONS.sqlite).expect("0001");
+    conn.batch_execute(&filled(|byte| format!("x'{}'", format!("{byte:02x}").repeat(16)))).expect("rows of 0001");
+    drop(conn);
+    is_readable(url).await;
+}
+
+#[tokio::test]
+async fn what_the_first_tables_kept_is_readable_on_postgresql() {
+    let database = testing::postgres();
+    let DatabaseUrl::Postgres(url) = &database.url else { unreachable!("a server") };
+    let mut conn = PgConnection::establish(url).expect("a server");
+    conn.batch_execute("CREATE SCHEMA reservation; SET search_path TO reservation").expect("a schema");
+    conn.run_next_migration(MIGRATIONS.postgres).expect("0001");
+    conn.batch_execute(&filled(|byte| format!("'\\x{}'", format!("{byte:02x}").repeat(16)))).expect("rows of 0001");
+    drop(conn);
+    is_readable(database.url).await;
+}
