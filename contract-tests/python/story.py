@@ -151,8 +151,12 @@ def story() -> None:
     eventually("the mile taken back", lambda: mileage.GetMileageAccount(account, metadata=customer).mileage_account.balance == 0)
     eventually("four messages delivered", lambda: told(4))
 
-    nights = listing_pb2.QueryAvailabilityRequest(name=listing.name, nights=stay)
-    eventually("the room free again", lambda: listings.QueryAvailability(nights, metadata=customer).nights[0].available == 1)
+    dates = listing_pb2.DateRange(start_date=stay.check_in_date, end_date=stay.check_out_date)
+    asked = listing_pb2.QueryAvailabilityRequest(name=listing.name, dates=dates)
+    eventually(
+        "the room free again",
+        lambda: listings.QueryAvailability(asked, metadata=customer).availabilities[0].available == 1,
+    )
 
 
 if __name__ == "__main__":

@@ -3,14 +3,18 @@
 use diesel::QueryResult;
 use mesh::store::{Conn, Id};
 
-use crate::domain::{Message, State, Topic, message_id};
+use crate::domain::{Channel, Message, State, Topic, message_id};
 use crate::store;
 
 /// A message, as far as an audit compares it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The event it tells of.
     pub event: Id,
+    /// To whom, `users/{user}`.
+    pub recipient: String,
+    /// How.
+    pub channel: Channel,
     /// What it tells.
     pub topic: Topic,
     /// About which reservation.
@@ -38,6 +42,8 @@ pub fn read(conn: &mut Conn) -> QueryResult<Report> {
         report.violations.extend(violations(&message));
         report.messages.push(Entry {
             event: message.event,
+            recipient: message.recipient,
+            channel: message.channel,
             topic: message.topic,
             reservation: message.reservation,
             state: message.state,
@@ -54,8 +60,8 @@ fn violations(message: &Message) -> Vec<String> {
         }
     };
     check(
-        message.id == message_id(message.event, &message.recipient),
-        "the id does not follow from event and recipient",
+        message.id == message_id(message.event, &message.recipient, message.channel),
+        "the id does not follow from event, recipient and channel",
     );
     check(
         (message.state == State::Sent) == message.sent_at.is_some(),

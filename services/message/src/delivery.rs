@@ -1,9 +1,10 @@
-//! The delivery worker: takes due messages, hands them to the notifier, and records what became of them.
+//! The delivery workers, one for each channel: take due messages, hand them to the channel's notifier, and record what became of them.
 //!
 //! Taking, delivering and recording are three steps with no transaction open across them. A process that dies in between leaves the messages
 //! taken; once the lease is over they are due again, so the outside may see a message twice but never misses one. Recording is one
 //! transaction for the whole batch, with one event for each message that is settled.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::event::NewEvent;
@@ -13,7 +14,7 @@ use mesh::store::{Conn, Id, Micros, Store, StoreError};
 use proto::message::v1::{MessageFailed, MessageSent};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Message, Next, RetryPolicy, State};
+use crate::domain::{Channel, Message, Next, RetryPolicy, State};
 use crate::notifier::{Notifier, Outcome};
 use crate::{NAME, rpc, store};
 
@@ -24,53 +25,64 @@ const LEASE_MARGIN: Duration = Duration::from_secs(20);
 /// A message has one event in its life.
 const VERSION: i64 = 1;
 
-/// Delivers until `shutdown`, then finishes the batch it has.
-///
-/// # Cancel safety
-/// A dropped worker leaves messages that are due again when their lease is over.
-pub(crate) async fn run<N: Notifier>(store: Store, notifier: N, retry: RetryPolicy, shutdown: CancellationToken) {
-    let mut commits = store.committed().subscribe();
-    while !shutdown.is_cancelled() {
-        let pause = match deliver_batch(&store, &notifier, retry).await {
-            Ok(0) => until_next(&store).await,
-            Ok(_) => continue,
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), "messages cannot be delivered now");
-                POLL
+/// Delivers the messages of one channel.
+pub(crate) struct Worker {
+    pub(crate) store: Store,
+    pub(crate) channel: Channel,
+    pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) retry: RetryPolicy,
+}
+
+impl Worker {
+    /// Delivers until `shutdown`, then finishes the batch it has.
+    ///
+    /// # Cancel safety
+    /// A dropped worker leaves messages that are due again when their lease is over.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut commits = self.store.committed().subscribe();
+        while !shutdown.is_cancelled() {
+            let pause = match self.deliver_batch().await {
+                Ok(0) => self.until_next().await,
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!(channel = ?self.channel, error = %Chain(&error), "messages cannot be delivered now");
+                    POLL
+                }
+            };
+            // Each arm may be dropped: a commit that was missed is reported by the next wait.
+            tokio::select! {
+                () = commits.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.cancelled() => {}
             }
-        };
-        // Each arm may be dropped: a commit that was missed is reported by the next wait.
-        tokio::select! {
-            () = commits.changed() => {}
-            () = tokio::time::sleep(pause) => {}
-            () = shutdown.cancelled() => {}
         }
     }
-}
 
-/// How long nothing is due, as far as can be told.
-async fn until_next(store: &Store) -> Duration {
-    let next = store.read(|conn| store::next_due(conn).map_err(StoreError::from)).await;
-    next.ok().flatten().map_or(POLL, |due| due.since(Micros::now()).min(POLL))
-}
-
-/// Delivers what is due, at most a batch; answers how many messages that were.
-async fn deliver_batch<N: Notifier>(store: &Store, notifier: &N, retry: RetryPolicy) -> Result<usize, StoreError> {
-    let now = Micros::now();
-    let limit = i64::try_from(notifier.batch_size()).unwrap_or(i64::MAX);
-    let due = store.read(move |conn| store::due(conn, now, limit).map_err(StoreError::from)).await?;
-    if due.is_empty() {
-        return Ok(0);
+    /// How long nothing is due, as far as can be told.
+    async fn until_next(&self) -> Duration {
+        let channel = self.channel;
+        let next = self.store.read(move |conn| store::next_due(conn, channel).map_err(StoreError::from)).await;
+        next.ok().flatten().map_or(POLL, |due| due.since(Micros::now()).min(POLL))
     }
-    let until = now.plus(notifier.time_limit() + LEASE_MARGIN);
-    let batch = store.write(move |conn| store::claim(conn, due, now, until).map_err(StoreError::from)).await?;
-    let outcomes = notifier.deliver(&batch).await;
-    debug_assert_eq!(outcomes.len(), batch.len());
-    let count = batch.len();
-    let settlement = Settlement::decide(batch, outcomes, retry, Micros::now());
-    settlement.report();
-    store.write(move |conn| settlement.commit(conn).map_err(StoreError::from)).await?;
-    Ok(count)
+
+    /// Delivers what is due, at most a batch; answers how many messages that were.
+    async fn deliver_batch(&self) -> Result<usize, StoreError> {
+        let (now, channel) = (Micros::now(), self.channel);
+        let limit = i64::try_from(self.notifier.batch_size()).unwrap_or(i64::MAX);
+        let due = self.store.read(move |conn| store::due(conn, channel, now, limit).map_err(StoreError::from)).await?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let until = now.plus(self.notifier.time_limit() + LEASE_MARGIN);
+        let batch = self.store.write(move |conn| store::claim(conn, due, now, until).map_err(StoreError::from)).await?;
+        let outcomes = self.notifier.deliver(&batch).await;
+        debug_assert_eq!(outcomes.len(), batch.len());
+        let count = batch.len();
+        let settlement = Settlement::decide(batch, outcomes, self.retry, Micros::now());
+        settlement.report();
+        self.store.write(move |conn| settlement.commit(conn).map_err(StoreError::from)).await?;
+        Ok(count)
+    }
 }
 
 /// What became of a batch.
@@ -97,7 +109,11 @@ impl Settlement {
                 continue;
             };
             settlement.last_error = Some(Chain(&error).to_string());
-            match retry.after_failure(message.attempts, at, rand::random()) {
+            let next = match error.is_permanent() {
+                true => Next::GiveUp,
+                false => retry.after_failure(message.attempts, at, rand::random()),
+            };
+            match next {
                 Next::Retry(until) => settlement.postponed.push((message, until)),
                 Next::GiveUp => settlement.failed.push(Message { state: State::Failed, ..message }),
             }
@@ -136,6 +152,8 @@ impl Settlement {
     }
 }
 
+/// An effect of the event that the message tells of, and part of its trace.
 fn event<E: proto::contract::Event>(event: &E, message: &Message, at: Micros) -> NewEvent {
-    NewEvent::of(event, Id::generate(), VERSION, &message.reservation.to_string(), Some(message.event), at)
+    let event = NewEvent::of(event, Id::generate(), VERSION, &message.reservation.to_string(), Some(message.event), at);
+    NewEvent { traceparent: message.traceparent.clone(), ..event }
 }

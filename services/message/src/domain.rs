@@ -1,11 +1,10 @@
-//! Messages: what is told to whom, in which words, and how often delivery is tried.
+//! Messages: what is told to whom, by which channel, and how often delivery is tried. The words are the [templates](crate::templates)'.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use clap::ValueEnum;
 use mesh::store::{Id, Micros};
-use mesh::value::{Day, Money};
 
 /// What a message tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +17,57 @@ pub enum Topic {
     MileageIncreased,
     /// Miles were taken back.
     MileageDecreased,
+    /// A reservation was requested.
+    ReservationRequested,
+    /// A reservation was approved by its host.
+    ReservationApproved,
+    /// A reservation was rejected.
+    ReservationRejected,
+    /// A reservation was cancelled because its listing was deleted.
+    ReservationForceCancelled,
+    /// A reservation was not approved or not paid in time.
+    ReservationExpired,
+    /// A reservation is completed.
+    ReservationCompleted,
+}
+
+/// How somebody is told. Each channel is delivered by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// A message.
+    Message,
+    /// A short text.
+    Sms,
+    /// An alarm.
+    Alarm,
+}
+
+/// What a message is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Language {
+    /// English.
+    #[value(name = "en")]
+    English,
+    /// Korean.
+    #[value(name = "ko")]
+    Korean,
+}
+
+impl Language {
+    /// The language with this code, `en` or `ko`.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        [Self::English, Self::Korean].into_iter().find(|language| language.code() == code)
+    }
+
+    /// Its code of two letters.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Korean => "ko",
+        }
+    }
 }
 
 /// Whether a message was delivered. PENDING ends as SENT or FAILED and stays so.
@@ -34,7 +84,7 @@ pub enum State {
 /// One message to one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its id, which follows from the event and the recipient: the outside may use it to drop repeats.
+    /// Its id, which follows from the event, the recipient and the channel: the outside may use it to drop repeats.
     pub id: Id,
     /// The event it tells of.
     pub event: Id,
@@ -44,6 +94,10 @@ pub struct Message {
     pub reservation: Id,
     /// What it tells.
     pub topic: Topic,
+    /// How it is told.
+    pub channel: Channel,
+    /// What its text is written in.
+    pub language: Language,
     /// Its text.
     pub body: String,
     /// Whether it was delivered.
@@ -54,36 +108,25 @@ pub struct Message {
     pub created_at: Micros,
     /// When it was delivered.
     pub sent_at: Option<Micros>,
+    /// The trace of the event, which what becomes of the message belongs to.
+    pub traceparent: Option<String>,
 }
 
-impl Message {
-    /// A message that waits for its first delivery.
-    #[must_use]
-    pub fn new(event: Id, recipient: String, reservation: Id, news: &News<'_>, at: Micros) -> Self {
-        Self {
-            id: message_id(event, &recipient),
-            event,
-            recipient,
-            reservation,
-            topic: news.topic(),
-            body: news.text(),
-            state: State::Pending,
-            attempts: 0,
-            created_at: at,
-            sent_at: None,
-        }
-    }
-}
-
-/// The id of the message that tells `recipient` of `event`: the event's time, then a hash of both, in the form of a UUIDv7.
+/// The id of the message that tells `recipient` of `event` by `channel`: the event's time, then a hash of all, in the form of a UUIDv7.
 ///
 /// Following from its natural key, it makes a second message of one event impossible, and it stays the same should the rows ever be made
 /// again from the stream, so that the outside still recognises a repeat.
 #[must_use]
-pub(crate) fn message_id(event: Id, recipient: &str) -> Id {
+pub(crate) fn message_id(event: Id, recipient: &str, channel: Channel) -> Id {
     let mut hash = Context::new(&SHA256);
     hash.update(event.as_bytes());
     hash.update(recipient.as_bytes());
+    // No recipient holds a zero. Messages proper were there before there were channels, and their ids stay.
+    match channel {
+        Channel::Message => {}
+        Channel::Sms => hash.update(b"\0sms"),
+        Channel::Alarm => hash.update(b"\0alarm"),
+    }
     let digest = hash.finish();
     let mut bytes: [u8; 16] = *digest.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
     bytes[..6].copy_from_slice(&event.as_bytes()[..6]);
@@ -91,110 +134,6 @@ pub(crate) fn message_id(event: Id, recipient: &str) -> Id {
     bytes[6] = 0x70 | (bytes[6] & 0x0f);
     bytes[8] = 0x80 | (bytes[8] & 0x3f);
     Id::from_bytes(bytes)
-}
-
-/// What happened, as far as a message needs to know.
-#[derive(Clone, Debug)]
-pub enum News<'a> {
-    /// A reservation is confirmed.
-    Confirmed(Booking<'a>),
-    /// A reservation is cancelled.
-    Cancelled(Booking<'a>),
-    /// Miles were earned.
-    Increased(Miles),
-    /// Miles were taken back.
-    Decreased(Miles),
-}
-
-/// A reservation in a message.
-#[derive(Clone, Debug)]
-pub struct Booking<'a> {
-    /// The listing's title.
-    pub title: &'a str,
-    /// The first night.
-    pub check_in: Day,
-    /// The day of leaving.
-    pub check_out: Day,
-    /// How many people come.
-    pub persons: i32,
-    /// What it costs.
-    pub total: Money,
-}
-
-/// A movement of miles in a message.
-#[derive(Clone, Copy, Debug)]
-pub struct Miles {
-    /// How many, without sign.
-    pub points: u64,
-    /// The balance after it.
-    pub balance: i64,
-}
-
-impl News<'_> {
-    /// What kind of news it is.
-    #[must_use]
-    pub fn topic(&self) -> Topic {
-        match self {
-            Self::Confirmed(_) => Topic::ReservationConfirmed,
-            Self::Cancelled(_) => Topic::ReservationCancelled,
-            Self::Increased(_) => Topic::MileageIncreased,
-            Self::Decreased(_) => Topic::MileageDecreased,
-        }
-    }
-
-    /// The message's text, in English.
-    #[must_use]
-    pub fn text(&self) -> String {
-        match self {
-            Self::Confirmed(booking) => {
-                let mut text = format!("{} is confirmed", booking.subject());
-                let _ = match booking.total.is_zero() {
-                    true => write!(text, ", free of charge."),
-                    false => write!(text, ". You paid {}.", booking.total),
-                };
-                text
-            }
-            Self::Cancelled(booking) => {
-                let mut text = format!("{} is cancelled.", booking.subject());
-                if !booking.total.is_zero() {
-                    let _ = write!(text, " {} is refunded.", booking.total);
-                }
-                text
-            }
-            Self::Increased(miles) => {
-                format!("You earned {} for your reservation. Your balance is now {}.", miles.moved(), miles.left())
-            }
-            Self::Decreased(miles) => {
-                format!(
-                    "{} of your cancelled reservation went back. Your balance is now {}.",
-                    miles.moved(),
-                    miles.left()
-                )
-            }
-        }
-    }
-}
-
-impl Booking<'_> {
-    fn subject(&self) -> String {
-        let persons = if self.persons == 1 { "person" } else { "persons" };
-        format!(
-            "Your stay at {} from {} to {} for {} {persons}",
-            self.title, self.check_in, self.check_out, self.persons
-        )
-    }
-}
-
-impl Miles {
-    fn moved(self) -> String {
-        let unit = if self.points == 1 { "mile" } else { "miles" };
-        format!("{} {unit}", self.points)
-    }
-
-    fn left(self) -> String {
-        let unit = if self.balance == 1 { "mile" } else { "miles" };
-        format!("{} {unit}", self.balance)
-    }
 }
 
 /// How often and how far apart delivery is tried.
@@ -233,59 +172,39 @@ impl RetryPolicy {
 
 #[cfg(test)]
 mod tests {
-    use mesh::value::Currency;
-
     use super::*;
 
-    const DAY: Day = Day::from_number(20_000);
-
-    fn booking(title: &str, persons: i32, won: i64) -> Booking<'_> {
-        Booking { title, check_in: DAY, check_out: DAY.plus(2), persons, total: Money::from_minor(won, Currency::KRW) }
-    }
-
-    fn check(news: &News<'_>, topic: Topic, text: &str) {
-        assert_eq!((news.topic(), news.text().as_str()), (topic, text));
-    }
-
+    /// K10: the same event, recipient and channel can only ever make one message.
     #[test]
-    fn a_confirmation_names_the_stay_and_the_price() {
-        let text =
-            "Your stay at Sea View from 2024-10-04 to 2024-10-06 for 2 persons is confirmed. You paid KRW 120000.";
-        check(&News::Confirmed(booking("Sea View", 2, 120_000)), Topic::ReservationConfirmed, text);
-        let text = "Your stay at Hut from 2024-10-04 to 2024-10-06 for 1 person is confirmed, free of charge.";
-        check(&News::Confirmed(booking("Hut", 1, 0)), Topic::ReservationConfirmed, text);
-    }
-
-    #[test]
-    fn a_cancellation_names_the_refund_if_there_is_one() {
-        let text =
-            "Your stay at Sea View from 2024-10-04 to 2024-10-06 for 2 persons is cancelled. KRW 120000 is refunded.";
-        check(&News::Cancelled(booking("Sea View", 2, 120_000)), Topic::ReservationCancelled, text);
-        let text = "Your stay at Hut from 2024-10-04 to 2024-10-06 for 1 person is cancelled.";
-        check(&News::Cancelled(booking("Hut", 1, 0)), Topic::ReservationCancelled, text);
-    }
-
-    #[test]
-    fn earned_miles_come_with_the_balance() {
-        let text = "You earned 1 mile for your reservation. Your balance is now 12 miles.";
-        check(&News::Increased(Miles { points: 1, balance: 12 }), Topic::MileageIncreased, text);
-    }
-
-    #[test]
-    fn miles_taken_back_come_with_the_balance() {
-        let text = "30 miles of your cancelled reservation went back. Your balance is now 1 mile.";
-        check(&News::Decreased(Miles { points: 30, balance: 1 }), Topic::MileageDecreased, text);
-    }
-
-    /// K10: the same event and recipient can only ever make one message.
-    #[test]
-    fn an_id_follows_from_event_and_recipient() {
+    fn an_id_follows_from_event_recipient_and_channel() {
         let (event, other) = (Id::generate(), Id::generate());
-        assert_eq!(message_id(event, "users/alice"), message_id(event, "users/alice"));
-        assert_ne!(message_id(event, "users/alice"), message_id(event, "users/bob"));
-        assert_ne!(message_id(event, "users/alice"), message_id(other, "users/alice"));
-        let text = message_id(event, "users/alice").to_string();
+        let id = message_id(event, "users/alice", Channel::Message);
+        assert_eq!(message_id(event, "users/alice", Channel::Message), id);
+        assert_ne!(message_id(event, "users/bob", Channel::Message), id);
+        assert_ne!(message_id(other, "users/alice", Channel::Message), id);
+        let short = [Channel::Sms, Channel::Alarm].map(|channel| message_id(event, "users/alice", channel));
+        assert!(short[0] != id && short[1] != id && short[0] != short[1]);
+        let text = id.to_string();
         assert_eq!((&text[..8], &text[14..15]), (&event.to_string()[..8], "7"));
+    }
+
+    /// What the outside has seen it must recognise: this id was made before there were channels.
+    #[test]
+    fn ids_of_messages_proper_stay_what_they_were() {
+        let event: Id = "0192e4a5-7b3c-7def-8123-456789abcdef".parse().expect("an id");
+        assert_eq!(
+            message_id(event, "users/alice", Channel::Message).to_string(),
+            "0192e4a5-7b3c-708d-9c11-9f5c25ee0ccc"
+        );
+    }
+
+    #[test]
+    fn a_language_is_known_by_its_code() {
+        for (code, language) in
+            [("en", Some(Language::English)), ("ko", Some(Language::Korean)), ("", None), ("de", None)]
+        {
+            assert_eq!(Language::from_code(code), language);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The message service: tells guests of their reservations and miles.
+//! The message service: tells customers and hosts of reservations, and customers of their miles.
 //!
-//! It consumes events of reservation and mileage, writes one message for each, and delivers them through a [`notifier`]. Two messages of one
-//! booking (the reservation, the miles) come from two services at two times; both carry the reservation as their correlation id. Nobody
+//! It consumes events of reservation and mileage, writes a message for each person and channel that a reservation's policy names, in that person's
+//! language, and delivers each channel through a [`notifier`]. Two messages of one booking (the reservation, the miles) come from two services at two times; both carry the reservation as their correlation id. Nobody
 //! waits for this service: when it is down, bookings go on, and it catches up when it is back.
 
 mod app;
@@ -10,26 +10,24 @@ mod config;
 mod delivery;
 mod domain;
 mod events;
+mod news;
 pub mod notifier;
 mod rpc;
 mod schema;
 mod store;
+mod templates;
 
 use diesel_migrations::embed_migrations;
 use mesh::consumer::{ConsumerSpec, Repeats};
-use mesh::event::filter;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
 use mesh::store::Migrations;
 use proto::message::v1::message_service_server::MessageServiceServer;
-use proto::mileage::v1::{MileageDecreased, MileageIncreased};
-use proto::reservation::v1::{ReservationCancelled, ReservationConfirmed};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, NotifierKind};
-pub use domain::{Message, RetryPolicy, State, Topic};
-use notifier::{FileNotifier, Notifier, WebhookNotifier};
+pub use config::{Config, NotifierKind, NotifierSetupError};
+pub use domain::{Channel, Language, Message, RetryPolicy, State, Topic};
 
 /// The service's name: in tokens, flags, logs and the database.
 pub const NAME: &str = "message";
@@ -52,32 +50,29 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
+    let notifiers = config.notifiers().map_err(|error| NodeError::Other(error.into()))?;
     let node = Node::start(NAME, args, MIGRATIONS, shutdown).await?.needs_bus();
-    for (stream, durable, subjects) in [
-        ("RESERVATION", "message-on-reservation", [filter::<ReservationConfirmed>(), filter::<ReservationCancelled>()]),
-        ("MILEAGE", "message-on-mileage", [filter::<MileageIncreased>(), filter::<MileageDecreased>()]),
-    ] {
-        node.consume(
-            ConsumerSpec { stream, durable, subjects: subjects.into(), batch: BATCH, repeats: Repeats::Harmless },
-            events::record,
-        );
-    }
-    match config.webhook().filter(|_| config.message_notifier == NotifierKind::Webhook) {
-        Some(webhook) => deliver_with(
-            &node,
-            WebhookNotifier::new(webhook).map_err(|error| NodeError::Other(error.into()))?,
-            config.retry(),
-        ),
-        None => {
-            let file = FileNotifier::open(&config.message_file, config.message_log)
-                .map_err(|error| NodeError::Other(error.into()))?;
-            deliver_with(&node, file, config.retry());
-        }
+    let spec = |stream, durable, subjects| ConsumerSpec {
+        stream,
+        durable,
+        subjects,
+        batch: BATCH,
+        repeats: Repeats::Harmless,
+    };
+    let platform = config.platform();
+    node.consume(spec("RESERVATION", "message-on-reservation", events::reservation_subjects()), move |conn, events| {
+        events::record_reservations(conn, events, &platform)
+    });
+    let platform = config.platform();
+    node.consume(spec("MILEAGE", "message-on-mileage", events::mileage_subjects()), move |conn, events| {
+        events::record_miles(conn, events, &platform)
+    });
+    for (channel, notifier) in
+        [(Channel::Message, notifiers.message), (Channel::Sms, notifiers.sms), (Channel::Alarm, notifiers.alarm)]
+    {
+        let worker = delivery::Worker { store: node.store().clone(), channel, notifier, retry: config.retry() };
+        node.run(worker.run(node.shutdown()));
     }
     let routes = Routes::new(MessageServiceServer::new(rpc::Messages(node.store().clone())));
     node.serve(listener, routes, SERVICES).await
-}
-
-fn deliver_with(node: &Node, notifier: impl Notifier, retry: RetryPolicy) {
-    node.run(delivery::run(node.store().clone(), notifier, retry, node.shutdown()));
 }

@@ -5,15 +5,19 @@
 
 mod address;
 mod file;
+mod signature;
+mod smtp;
 mod webhook;
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use file::FileNotifier;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
+pub use signature::{InvalidWebhookSecret, WebhookSecrets};
+pub use smtp::{SmtpError, SmtpNotifier, SmtpSettings};
 pub use webhook::{InvalidWebhookUrl, WebhookError, WebhookNotifier, WebhookSettings, WebhookUrl};
 
 use crate::domain::Message;
@@ -22,7 +26,7 @@ use crate::domain::Message;
 pub type Outcome = Result<(), DeliveryError>;
 
 /// Delivers messages.
-pub trait Notifier: Send + Sync + 'static {
+pub trait Notifier: Send + Sync {
     /// How many messages it takes at once; at least one.
     fn batch_size(&self) -> usize;
 
@@ -33,7 +37,18 @@ pub trait Notifier: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// A dropped call may have delivered any of them.
-    fn deliver(&self, batch: &[Message]) -> impl Future<Output = Vec<Outcome>> + Send;
+    fn deliver<'a>(&'a self, batch: &'a [Message]) -> BoxFuture<'a, Vec<Outcome>>;
+}
+
+/// A notifier for each channel; channels may share one. Each is worked by itself, so that none waits for another's outside.
+#[derive(Clone)]
+pub struct Notifiers {
+    /// Of messages proper.
+    pub message: Arc<dyn Notifier>,
+    /// Of SMS.
+    pub sms: Arc<dyn Notifier>,
+    /// Of alarms.
+    pub alarm: Arc<dyn Notifier>,
 }
 
 /// The outside does not have the message, or did not say so.
@@ -48,12 +63,37 @@ pub enum DeliveryError {
     /// The answer was not one of success.
     #[error("the webhook answered {0}")]
     Refused(u16),
+    /// The recipient's subject is no e-mail address and cannot become one.
+    #[error("the recipient has no e-mail address")]
+    NoAddress,
+    /// No mail server that talks to us.
+    #[error("the mail server cannot be used")]
+    NoMailServer(#[source] Arc<lettre::transport::smtp::Error>),
+    /// The mail server's reply was not one of success.
+    #[error("the mail server answered {0}")]
+    MailRefused(u16),
     /// Not done in time.
     #[error("the delivery took too long")]
     TooLong,
 }
 
-/// A message as the outside gets it, in both adapters.
+impl DeliveryError {
+    /// Whether every further try would end the same way.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::File(_) | Self::NoAnswer(_) | Self::NoMailServer(_) | Self::TooLong => false,
+            Self::NoAddress => true,
+            // Gone. Any other answer may be a receiver that is being set up, or changes its secret.
+            Self::Refused(code) => *code == 410,
+            // Host accepts no mail (RFC 7504), and authentication or TLS (RFC 3207, RFC 4954): of the settings, not of the mail.
+            Self::MailRefused(521 | 530 | 534 | 535 | 538) => false,
+            Self::MailRefused(code) => (500..600).contains(code),
+        }
+    }
+}
+
+/// A message as the outside gets it, in a file and by webhook.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Content<'a> {
@@ -61,6 +101,8 @@ struct Content<'a> {
     recipient: &'a str,
     reservation: String,
     topic: &'static str,
+    channel: &'static str,
+    language_code: &'static str,
     body: &'a str,
     create_time: String,
 }
@@ -72,8 +114,34 @@ impl<'a> Content<'a> {
             recipient: &message.recipient,
             reservation: mesh::value::format_name("reservations", message.reservation),
             topic: crate::rpc::topic(message.topic).as_str_name(),
+            channel: crate::rpc::channel(message.channel).as_str_name(),
+            language_code: message.language.code(),
             body: &message.body,
             create_time: message.created_at.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeliveryError::{self, MailRefused, NoAddress, Refused, TooLong};
+
+    fn check(error: &DeliveryError, permanent: bool) {
+        assert_eq!(error.is_permanent(), permanent, "{error}");
+    }
+
+    #[test]
+    fn only_what_no_further_try_can_mend_is_permanent() {
+        for error in [NoAddress, Refused(410), MailRefused(550), MailRefused(552), MailRefused(554)] {
+            check(&error, true);
+        }
+        for code in [301, 400, 401, 404, 429, 500, 503] {
+            check(&Refused(code), false);
+        }
+        for code in [421, 450, 451, 521, 530, 534, 535, 538] {
+            check(&MailRefused(code), false);
+        }
+        check(&TooLong, false);
+        check(&DeliveryError::File(std::sync::Arc::new(std::io::Error::other("full"))), false);
     }
 }

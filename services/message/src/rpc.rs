@@ -6,12 +6,13 @@ use mesh::fault::Fault;
 use mesh::identity::principal;
 use mesh::store::{Id, Store, StoreError};
 use mesh::value::{Page, PageSize, format_name, id_of};
+use proto::listing::v1::notification;
 use proto::message::v1::message_service_server::MessageService;
 use proto::message::v1::{self, GetMessageRequest, GetMessageResponse, ListMessagesRequest, ListMessagesResponse};
 use tonic::{Request, Response, Status};
 
 use crate::app::{self, Error, Scope};
-use crate::domain::{Message, State, Topic};
+use crate::domain::{Channel, Message, State, Topic};
 
 /// When a caller whose read failed may come back.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -87,6 +88,8 @@ pub(crate) fn to_wire(message: &Message) -> v1::Message {
         attempts: message.attempts,
         create_time: Some(message.created_at.into()),
         send_time: message.sent_at.map(Into::into),
+        channel: channel(message.channel).into(),
+        language_code: message.language.code().to_owned(),
     }
 }
 
@@ -97,6 +100,21 @@ pub(crate) fn topic(topic: Topic) -> v1::message::Topic {
         Topic::ReservationCancelled => v1::message::Topic::ReservationCancelled,
         Topic::MileageIncreased => v1::message::Topic::MileageIncreased,
         Topic::MileageDecreased => v1::message::Topic::MileageDecreased,
+        Topic::ReservationRequested => v1::message::Topic::ReservationRequested,
+        Topic::ReservationApproved => v1::message::Topic::ReservationApproved,
+        Topic::ReservationRejected => v1::message::Topic::ReservationRejected,
+        Topic::ReservationForceCancelled => v1::message::Topic::ReservationForceCancelled,
+        Topic::ReservationExpired => v1::message::Topic::ReservationExpired,
+        Topic::ReservationCompleted => v1::message::Topic::ReservationCompleted,
+    }
+}
+
+/// The contract's channel.
+pub(crate) fn channel(channel: Channel) -> notification::Channel {
+    match channel {
+        Channel::Message => notification::Channel::Message,
+        Channel::Sms => notification::Channel::Sms,
+        Channel::Alarm => notification::Channel::Alarm,
     }
 }
 

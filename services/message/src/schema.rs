@@ -1,4 +1,4 @@
-//! The table, as both databases have it.
+//! The tables, as both databases have them.
 
 diesel::table! {
     messages (id) {
@@ -13,5 +13,15 @@ diesel::table! {
         due_at -> Nullable<BigInt>,
         created_at -> BigInt,
         sent_at -> Nullable<BigInt>,
+        channel -> SmallInt,
+        language -> Text,
+        traceparent -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    languages (recipient) {
+        recipient -> Text,
+        language -> Text,
     }
 }

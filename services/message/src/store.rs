@@ -3,12 +3,15 @@
 //! `due_at` is both the schedule and the lease: a claim moves it past the longest possible delivery, so a message whose deliverer died is
 //! due again by itself, and of two replicas that want the same message the conditional update lets one have it.
 
+use std::collections::{BTreeMap, HashMap};
+
 use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
 use diesel::result::Error;
-use mesh::store::{Conn, Exec, Fetch, Id, Micros};
+use mesh::store::{Bind, Conn, Exec, Fetch, Id, Micros, upsert};
 use mesh::value::Page;
 
-use crate::domain::{Message, State, Topic};
+use crate::domain::{Channel, Language, Message, State, Topic};
+use crate::schema::languages::dsl as l;
 use crate::schema::messages::{self, dsl as m};
 
 #[derive(Insertable, Queryable)]
@@ -25,6 +28,9 @@ struct Row {
     due_at: Option<Micros>,
     created_at: Micros,
     sent_at: Option<Micros>,
+    channel: i16,
+    language: String,
+    traceparent: Option<String>,
 }
 
 /// Stores new messages, due at once; those already there stay as they are. Answers how many were new.
@@ -42,32 +48,62 @@ pub(crate) fn insert(conn: &mut Conn, new: Vec<Message>) -> QueryResult<usize> {
     }
 }
 
-/// The messages due longest, at most `limit`; nobody has them yet.
+/// The languages that users chose last, as far as they chose any.
 ///
 /// # Errors
 /// Whatever the database refuses.
-pub(crate) fn due(conn: &mut Conn, now: Micros, limit: i64) -> QueryResult<Vec<Id>> {
-    m::messages.filter(m::due_at.le(now)).order(m::due_at).limit(limit).select(m::id).all(conn)
+pub(crate) fn languages(conn: &mut Conn, of: Vec<&str>) -> QueryResult<HashMap<String, Language>> {
+    let rows: Vec<(String, String)> = l::languages.filter(l::recipient.eq_any(of)).all(conn)?;
+    rows.into_iter().map(|(recipient, code)| Ok((recipient, language(&code)?))).collect()
 }
 
-/// When the next message will be due.
+/// Remembers the languages that users chose. The order of the map keeps two replicas from waiting for each other.
 ///
 /// # Errors
 /// Whatever the database refuses.
-pub(crate) fn next_due(conn: &mut Conn) -> QueryResult<Option<Micros>> {
+pub(crate) fn remember(conn: &mut Conn, chosen: &BTreeMap<&str, Language>) -> QueryResult<()> {
+    if chosen.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> =
+        chosen.iter().map(|(recipient, language)| [Bind::from(*recipient), Bind::from(language.code())]).collect();
+    upsert(
+        conn,
+        "INSERT INTO languages (recipient, language)",
+        &rows,
+        "ON CONFLICT (recipient) DO UPDATE SET language = excluded.language WHERE languages.language <> excluded.language",
+    )
+}
+
+/// The messages of a channel that are due longest, at most `limit`; nobody has them yet.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub(crate) fn due(conn: &mut Conn, channel: Channel, now: Micros, limit: i64) -> QueryResult<Vec<Id>> {
+    let of_channel = m::messages.filter(m::channel.eq(channel_number(channel)));
+    of_channel.filter(m::due_at.le(now)).order(m::due_at).limit(limit).select(m::id).all(conn)
+}
+
+/// When the next message of a channel will be due.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub(crate) fn next_due(conn: &mut Conn, channel: Channel) -> QueryResult<Option<Micros>> {
+    let of_channel = m::messages.filter(m::channel.eq(channel_number(channel)));
     let next: Option<Option<Micros>> =
-        m::messages.filter(m::due_at.is_not_null()).order(m::due_at).limit(1).select(m::due_at).one(conn)?;
+        of_channel.filter(m::due_at.is_not_null()).order(m::due_at).limit(1).select(m::due_at).one(conn)?;
     Ok(next.flatten())
 }
 
-/// Takes those of the messages that are still due, until `until`, and counts the try.
+/// Takes those of the messages that are still due, until `until`, and counts the try. Answers them in the order they were written in.
 ///
 /// # Errors
 /// Whatever the database refuses.
 pub(crate) fn claim(conn: &mut Conn, ids: Vec<Id>, now: Micros, until: Micros) -> QueryResult<Vec<Message>> {
     let due = m::messages.filter(m::id.eq_any(ids)).filter(m::due_at.le(now));
     let taken = diesel::update(due).set((m::due_at.eq(until), m::attempts.eq(m::attempts + 1)));
-    let rows: Vec<Row> = taken.returning(messages::all_columns).all(conn)?;
+    let mut rows: Vec<Row> = taken.returning(messages::all_columns).all(conn)?;
+    rows.sort_by_key(|row| row.created_at);
     rows.into_iter().map(Row::message).collect()
 }
 
@@ -166,11 +202,54 @@ fn topic_number(topic: Topic) -> i16 {
         Topic::ReservationCancelled => 2,
         Topic::MileageIncreased => 3,
         Topic::MileageDecreased => 4,
+        Topic::ReservationRequested => 5,
+        Topic::ReservationApproved => 6,
+        Topic::ReservationRejected => 7,
+        Topic::ReservationForceCancelled => 8,
+        Topic::ReservationExpired => 9,
+        Topic::ReservationCompleted => 10,
     }
 }
 
-fn unknown(what: &str, number: i16) -> Error {
-    Error::DeserializationError(format!("{number} is no {what} of a message").into())
+fn topic(number: i16) -> QueryResult<Topic> {
+    Ok(match number {
+        1 => Topic::ReservationConfirmed,
+        2 => Topic::ReservationCancelled,
+        3 => Topic::MileageIncreased,
+        4 => Topic::MileageDecreased,
+        5 => Topic::ReservationRequested,
+        6 => Topic::ReservationApproved,
+        7 => Topic::ReservationRejected,
+        8 => Topic::ReservationForceCancelled,
+        9 => Topic::ReservationExpired,
+        10 => Topic::ReservationCompleted,
+        other => return Err(unknown("topic", other)),
+    })
+}
+
+fn channel_number(channel: Channel) -> i16 {
+    match channel {
+        Channel::Message => 1,
+        Channel::Sms => 2,
+        Channel::Alarm => 3,
+    }
+}
+
+fn channel(number: i16) -> QueryResult<Channel> {
+    Ok(match number {
+        1 => Channel::Message,
+        2 => Channel::Sms,
+        3 => Channel::Alarm,
+        other => return Err(unknown("channel", other)),
+    })
+}
+
+fn language(code: &str) -> QueryResult<Language> {
+    Language::from_code(code).ok_or_else(|| unknown("language", code))
+}
+
+fn unknown(what: &str, value: impl std::fmt::Display) -> Error {
+    Error::DeserializationError(format!("{value} is no {what} of a message").into())
 }
 
 impl Row {
@@ -187,17 +266,13 @@ impl Row {
             due_at: Some(message.created_at),
             created_at: message.created_at,
             sent_at: message.sent_at,
+            channel: channel_number(message.channel),
+            language: message.language.code().to_owned(),
+            traceparent: message.traceparent,
         }
     }
 
     fn message(self) -> QueryResult<Message> {
-        let topic = match self.topic {
-            1 => Topic::ReservationConfirmed,
-            2 => Topic::ReservationCancelled,
-            3 => Topic::MileageIncreased,
-            4 => Topic::MileageDecreased,
-            other => return Err(unknown("topic", other)),
-        };
         let state = match self.state {
             PENDING => State::Pending,
             SENT => State::Sent,
@@ -209,12 +284,15 @@ impl Row {
             event: self.event_id,
             recipient: self.recipient,
             reservation: self.reservation,
-            topic,
+            topic: topic(self.topic)?,
+            channel: channel(self.channel)?,
+            language: language(&self.language)?,
             body: self.body,
             state,
             attempts: self.attempts,
             created_at: self.created_at,
             sent_at: self.sent_at,
+            traceparent: self.traceparent,
         })
     }
 }
@@ -223,56 +301,173 @@ impl Row {
 mod tests {
     use std::time::Duration;
 
-    use mesh::testing::database;
-    use mesh::value::{Currency, Day, Money};
+    use diesel::connection::SimpleConnection;
+    use mesh::store::{DatabaseUrl, Store, StoreError};
+    use mesh::testing::{database, eventually};
 
     use super::*;
-    use crate::domain::{Booking, News};
+    use crate::domain::message_id;
 
-    fn message(at: Micros) -> Message {
-        let day = Day::from_number(20_000);
-        let total = Money::from_minor(1, Currency::KRW);
-        let news = News::Confirmed(Booking { title: "Hut", check_in: day, check_out: day, persons: 1, total });
-        Message::new(Id::generate(), "users/alice".to_owned(), Id::generate(), &news, at)
+    fn message(channel: Channel, at: Micros) -> Message {
+        let (event, recipient) = (Id::generate(), "users/alice".to_owned());
+        Message {
+            id: message_id(event, &recipient, channel),
+            event,
+            recipient,
+            reservation: Id::generate(),
+            topic: Topic::ReservationConfirmed,
+            channel,
+            language: Language::Korean,
+            body: "예약이 확정되었습니다.".to_owned(),
+            state: State::Pending,
+            attempts: 0,
+            created_at: at,
+            sent_at: None,
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        store: &Store,
+        work: impl FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
+    ) -> T {
+        store.write(move |conn| work(conn).map_err(StoreError::from)).await.expect("written")
     }
 
     /// A deliverer that dies loses its claim with the lease; one that is only late finds its failure overruled, but not its success.
     #[tokio::test]
     async fn a_claim_lasts_as_long_as_its_lease() {
         let (_dir, url) = database();
-        let store = mesh::store::Store::open(&url, "message", crate::MIGRATIONS).expect("a fresh database");
+        let store = Store::open(&url, "message", crate::MIGRATIONS).expect("a fresh database");
         let [start, soon, late, later] = [0, 1, 60, 120].map(|second| Micros(0).plus(Duration::from_secs(second)));
-        let told = message(start);
+        let told = message(Channel::Message, start);
         let id = told.id;
         let steps = move |conn: &mut Conn| -> QueryResult<()> {
-            assert_eq!(insert(conn, vec![told.clone(), message(later)])?, 2);
+            assert_eq!(insert(conn, vec![told.clone(), message(Channel::Message, later)])?, 2);
             assert_eq!(insert(conn, vec![told.clone()])?, 0, "a repeat adds nothing (K10)");
-            assert_eq!(due(conn, soon, 10)?, [id]);
+            assert_eq!(due(conn, Channel::Message, soon, 10)?, [id]);
             let first = claim(conn, vec![id], soon, late)?;
             assert_eq!(first, [Message { attempts: 1, ..told.clone() }]);
             assert_eq!(claim(conn, vec![id], soon, late)?, [], "one claim at a time");
-            assert_eq!((due(conn, soon, 10)?, next_due(conn)?), (vec![], Some(late)));
-            assert_eq!(due(conn, late, 10)?, [id], "due again once the lease is over");
+            assert_eq!(
+                (due(conn, Channel::Message, soon, 10)?, next_due(conn, Channel::Message)?),
+                (vec![], Some(late))
+            );
+            assert_eq!(due(conn, Channel::Message, late, 10)?, [id], "due again once the lease is over");
             assert_eq!(claim(conn, vec![id], late, later)?[0].attempts, 2);
             assert!(!mark_failed(conn, &first[0])?, "the first deliverer's failure comes too late");
             postpone(conn, &first[0], soon)?;
-            assert_eq!(due(conn, soon, 10)?, []);
+            assert_eq!(due(conn, Channel::Message, soon, 10)?, []);
             assert_eq!(mark_sent(conn, vec![id], late)?, [id]);
             assert_eq!(mark_sent(conn, vec![id], late)?, [], "settled once");
-            assert_eq!(due(conn, later, 10)?.len(), 1, "what is settled is never due");
+            assert_eq!(due(conn, Channel::Message, later, 10)?.len(), 1, "what is settled is never due");
             Ok(())
         };
-        store.write(move |conn| steps(conn).map_err(mesh::store::StoreError::from)).await.expect("written");
+        write(&store, steps).await;
     }
+
+    /// A channel whose outside is down holds up no other.
+    #[tokio::test]
+    async fn each_channel_is_due_by_itself() {
+        let (_dir, url) = database();
+        let store = Store::open(&url, "message", crate::MIGRATIONS).expect("a fresh database");
+        let [now, later] = [Micros(1), Micros(2)];
+        let (told, sms) = (message(Channel::Message, now), message(Channel::Sms, later));
+        let ids = (told.id, sms.id);
+        let steps = move |conn: &mut Conn| -> QueryResult<()> {
+            insert(conn, vec![told, sms])?;
+            assert_eq!(due(conn, Channel::Message, later, 10)?, [ids.0]);
+            assert_eq!(due(conn, Channel::Sms, later, 10)?, [ids.1]);
+            assert_eq!(due(conn, Channel::Sms, now, 10)?, []);
+            assert_eq!(next_due(conn, Channel::Sms)?, Some(later));
+            assert_eq!((due(conn, Channel::Alarm, later, 10)?, next_due(conn, Channel::Alarm)?), (vec![], None));
+            Ok(())
+        };
+        write(&store, steps).await;
+    }
+
+    async fn check_languages(url: &DatabaseUrl) {
+        let store = Store::open(url, "message", crate::MIGRATIONS).expect("a fresh database");
+        let steps = |conn: &mut Conn| -> QueryResult<()> {
+            remember(conn, &BTreeMap::new())?;
+            remember(conn, &BTreeMap::from([("users/a", Language::Korean), ("users/b", Language::English)]))?;
+            remember(conn, &BTreeMap::from([("users/a", Language::Korean), ("users/b", Language::Korean)]))?;
+            let expected = ["users/a", "users/b"].map(|user| (user.to_owned(), Language::Korean));
+            assert_eq!(languages(conn, vec!["users/a", "users/b", "users/c"])?, expected.into());
+            remember(conn, &BTreeMap::from([("users/a", Language::English)]))?;
+            assert_eq!(languages(conn, vec!["users/a"])?["users/a"], Language::English);
+            assert_eq!(languages(conn, Vec::new())?.len(), 0);
+            Ok(())
+        };
+        write(&store, steps).await;
+    }
+
+    #[tokio::test]
+    async fn the_language_chosen_last_holds() {
+        let (_dir, url) = database();
+        check_languages(&url).await;
+    }
+
+    #[tokio::test]
+    async fn the_language_chosen_last_holds_on_postgres() {
+        let database = tokio::task::spawn_blocking(mesh::testing::postgres).await.expect("no panic");
+        check_languages(&database.url).await;
+    }
+
+    /// Goes back to the tables of before there were channels, leaves a message of that time, and opens them anew.
+    async fn check_upgrade(url: &DatabaseUrl, down: &'static str) {
+        let store = Store::open(url, "message", crate::MIGRATIONS).expect("a fresh database");
+        let told = message(Channel::Message, Micros(7));
+        let id = told.id;
+        let back = move |conn: &mut Conn| -> QueryResult<()> {
+            mesh::on!(conn, c => c.batch_execute(down))?;
+            mesh::on!(conn, c => c.batch_execute("DELETE FROM __diesel_schema_migrations WHERE version = '0002'"))?;
+            let old = (
+                (m::id.eq(id), m::event_id.eq(told.event), m::recipient.eq(told.recipient)),
+                (m::reservation.eq(told.reservation), m::topic.eq(1_i16), m::body.eq("Your stay.")),
+                (
+                    m::state.eq(PENDING),
+                    m::attempts.eq(0),
+                    m::due_at.eq(told.created_at),
+                    m::created_at.eq(told.created_at),
+                ),
+            );
+            diesel::insert_into(m::messages).values(old).exec(conn).map(|_| ())
+        };
+        write(&store, back).await;
+        drop(store);
+
+        // Its threads let go of the file a moment later.
+        let reopen = || async { Store::open(url, "message", crate::MIGRATIONS).ok() };
+        let store = eventually(Duration::from_secs(10), reopen).await;
+        let found = write(&store, move |conn| Ok((find(conn, id)?, due(conn, Channel::Message, Micros(7), 10)?))).await;
+        let (upgraded, due) = (found.0.expect("still there"), found.1);
+        assert_eq!(due, [id], "delivered after the upgrade");
+        assert_eq!((upgraded.channel, upgraded.language), (Channel::Message, Language::English));
+        assert_eq!((upgraded.traceparent, upgraded.body.as_str()), (None, "Your stay."));
+    }
+
+    #[tokio::test]
+    async fn messages_of_before_the_channels_stay() {
+        let (_dir, url) = database();
+        check_upgrade(&url, include_str!("../migrations/sqlite/0002_channels/down.sql")).await;
+    }
+
+    #[tokio::test]
+    async fn messages_of_before_the_channels_stay_on_postgres() {
+        let database = tokio::task::spawn_blocking(mesh::testing::postgres).await.expect("no panic");
+        check_upgrade(&database.url, include_str!("../migrations/postgres/0002_channels/down.sql")).await;
+    }
+
     /// A63: deliverers that claim the same messages at the same moment, on connections of their own, share them out.
     #[tokio::test(flavor = "multi_thread")]
     async fn claims_at_once_take_each_message_once() {
         let database = tokio::task::spawn_blocking(mesh::testing::postgres).await.expect("no panic");
-        let store = mesh::store::Store::open(&database.url, "message", crate::MIGRATIONS).expect("a fresh database");
+        let store = Store::open(&database.url, "message", crate::MIGRATIONS).expect("a fresh database");
         let (now, until) = (Micros(0), Micros(1));
-        let messages: Vec<_> = (0..500).map(|_| message(now)).collect();
+        let messages: Vec<_> = (0..500).map(|_| message(Channel::Message, now)).collect();
         let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
-        store.write(|conn| insert(conn, messages).map_err(mesh::store::StoreError::from)).await.expect("stored");
+        store.write(|conn| insert(conn, messages).map_err(StoreError::from)).await.expect("stored");
         let mut claims = tokio::task::JoinSet::new();
         for start in 0..16 {
             let (store, mut ids) = (store.clone(), ids.clone());
@@ -281,8 +476,7 @@ mod tests {
                 let mut taken = Vec::new();
                 for wanted in ids.chunks(50) {
                     let wanted = wanted.to_vec();
-                    let claimed =
-                        store.write(move |conn| claim(conn, wanted, now, until).map_err(mesh::store::StoreError::from));
+                    let claimed = store.write(move |conn| claim(conn, wanted, now, until).map_err(StoreError::from));
                     // A deadlock's victim has claimed nothing; the worker looks again later.
                     taken.extend(claimed.await.unwrap_or_default().into_iter().map(|message| message.id));
                 }

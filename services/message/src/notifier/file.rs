@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
 use super::{Content, DeliveryError, Notifier, Outcome};
 use crate::domain::Message;
 
@@ -36,6 +39,22 @@ impl FileNotifier {
         Ok(Self { file: Arc::new(file), path: path.into(), log })
     }
 
+    async fn write(&self, batch: &[Message]) -> Vec<Outcome> {
+        let lines = lines(batch);
+        let file = Arc::clone(&self.file);
+        let write = tokio::task::spawn_blocking(move || append(&file, &lines));
+        let outcome = match tokio::time::timeout(TIME_LIMIT, write).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(DeliveryError::File(Arc::new(error))),
+            Ok(Err(panic)) => Err(DeliveryError::File(Arc::new(io::Error::other(panic)))),
+            Err(_) => Err(DeliveryError::TooLong),
+        };
+        if self.log && outcome.is_ok() {
+            self.report(batch);
+        }
+        vec![outcome; batch.len()]
+    }
+
     fn report(&self, batch: &[Message]) {
         for message in batch {
             tracing::info!(message_id = %message.id, reservation_id = %message.reservation, topic = ?message.topic, path = %self.path.display(), "message delivered");
@@ -52,20 +71,8 @@ impl Notifier for FileNotifier {
         TIME_LIMIT
     }
 
-    async fn deliver(&self, batch: &[Message]) -> Vec<Outcome> {
-        let lines = lines(batch);
-        let file = Arc::clone(&self.file);
-        let write = tokio::task::spawn_blocking(move || append(&file, &lines));
-        let outcome = match tokio::time::timeout(TIME_LIMIT, write).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(DeliveryError::File(Arc::new(error))),
-            Ok(Err(panic)) => Err(DeliveryError::File(Arc::new(io::Error::other(panic)))),
-            Err(_) => Err(DeliveryError::TooLong),
-        };
-        if self.log && outcome.is_ok() {
-            self.report(batch);
-        }
-        vec![outcome; batch.len()]
+    fn deliver<'a>(&'a self, batch: &'a [Message]) -> BoxFuture<'a, Vec<Outcome>> {
+        self.write(batch).boxed()
     }
 }
 

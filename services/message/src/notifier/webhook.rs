@@ -1,7 +1,8 @@
 //! Delivery by HTTP: each message is a POST of a CloudEvent in structured JSON mode.
 //!
-//! `webhook-id` is the message's id, the same in every try. Any 2xx answer means delivered; anything else, and no answer, is tried again
-//! later. Redirects are not followed and proxies not used: the address that was checked is the address that is reached.
+//! Each is signed by [Standard Webhooks](https://www.standardwebhooks.com): `webhook-id` is the message's id, the same in every try,
+//! `webhook-timestamp` the time of the try. Any 2xx answer means delivered and 410 that nobody wants it; anything else, and no answer, is
+//! tried again later. Redirects are not followed and proxies not used: the address that was checked is the address that is reached.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,13 +10,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::header::CONTENT_TYPE;
+use mesh::store::Micros;
 use reqwest::{Client, Url, redirect};
 use serde::Serialize;
 
 use super::address::{PublicOnly, is_public};
+use super::signature::WebhookSecrets;
 use super::{Content, DeliveryError, Notifier, Outcome};
 use crate::domain::Message;
 
@@ -23,6 +26,8 @@ use crate::domain::Message;
 const CONCURRENCY: usize = 32;
 const BATCH: usize = 2 * CONCURRENCY;
 const WEBHOOK_ID: &str = "webhook-id";
+const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
+const WEBHOOK_SIGNATURE: &str = "webhook-signature";
 const CLOUD_EVENT: &str = "application/cloudevents+json";
 
 /// Where to send messages. It may hold a secret, so it shows no more than the host.
@@ -54,6 +59,8 @@ impl fmt::Debug for WebhookUrl {
 pub struct WebhookSettings {
     /// Where.
     pub url: WebhookUrl,
+    /// What proves to the receiver who sent it.
+    pub secrets: WebhookSecrets,
     /// For one request, from connecting to the end of the answer's head.
     pub timeout: Duration,
     /// Whether addresses inside a network, loopback included, may be reached.
@@ -101,11 +108,15 @@ impl WebhookNotifier {
     }
 
     async fn post(&self, body: Vec<u8>, id: String) -> Outcome {
+        // In whole seconds, and taken anew in each try.
+        let timestamp = Micros::now().0.div_euclid(1_000_000).to_string();
         let request = self
             .client
             .post(self.settings.url.0.clone())
             .header(CONTENT_TYPE, CLOUD_EVENT)
+            .header(WEBHOOK_SIGNATURE, self.settings.secrets.sign(&id, &timestamp, &body))
             .header(WEBHOOK_ID, id)
+            .header(WEBHOOK_TIMESTAMP, timestamp)
             .body(body);
         // The URL may be a secret and errors are logged.
         let answer = request.send().await.map_err(|error| DeliveryError::NoAnswer(Arc::new(error.without_url())))?;
@@ -128,9 +139,9 @@ impl Notifier for WebhookNotifier {
         self.settings.timeout * rounds
     }
 
-    async fn deliver(&self, batch: &[Message]) -> Vec<Outcome> {
+    fn deliver<'a>(&'a self, batch: &'a [Message]) -> BoxFuture<'a, Vec<Outcome>> {
         let requests: Vec<_> = batch.iter().map(|message| self.post(body(message), message.id.to_string())).collect();
-        stream::iter(requests).buffered(CONCURRENCY).collect().await
+        stream::iter(requests).buffered(CONCURRENCY).collect().boxed()
     }
 }
 
@@ -170,7 +181,12 @@ mod tests {
     use super::*;
 
     fn settings(url: &str, allow_private: bool) -> WebhookSettings {
-        WebhookSettings { url: url.parse().expect("a URL"), timeout: Duration::from_secs(1), allow_private }
+        WebhookSettings {
+            url: url.parse().expect("a URL"),
+            secrets: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().expect("a secret"),
+            timeout: Duration::from_secs(1),
+            allow_private,
+        }
     }
 
     #[test]

@@ -1,64 +1,16 @@
 //! From events to delivered messages: each once, whatever happens in between.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use mesh::consumer::{self, ConsumerSpec, HandlerError, Repeats};
-use mesh::event::Received;
-use mesh::store::{DatabaseUrl, Id, Micros, Store};
+use mesh::store::{DatabaseUrl, Store};
 use mesh::testing::{TestMesh, eventually, postgres};
 use message::notifier::{FileNotifier, Notifier};
-use message::{Message, NotifierKind, State, Topic};
 use proto::contract::Event;
-use proto::message::v1::{MessageFailed, MessageSent, message as contract};
-use tokio_util::sync::CancellationToken;
+use proto::message::v1::{MessageSent, message as contract};
 
-use crate::harness::{Harness, SOON, beside, config, lines, names, serve};
-use crate::hook::Hook;
+use crate::harness::{Harness, SOON, beside, config, lines, names, sample, serve};
 use crate::news::Booking;
-
-/// Gathers the events that the message service publishes.
-struct Published {
-    events: Arc<std::sync::Mutex<Vec<Received>>>,
-    shutdown: CancellationToken,
-    _dir: tempfile::TempDir,
-}
-
-impl Published {
-    async fn by(mesh: &mut TestMesh) -> Self {
-        let (dir, url) = mesh::testing::database();
-        let store = Store::open(&url, "gather", message::MIGRATIONS).expect("a fresh database");
-        let (events, shutdown) = (Arc::<std::sync::Mutex<Vec<Received>>>::default(), CancellationToken::new());
-        let spec = ConsumerSpec {
-            stream: "MESSAGE",
-            durable: "test-on-message",
-            subjects: Vec::new(),
-            batch: 256,
-            repeats: Repeats::Dropped,
-        };
-        let gathered = Arc::clone(&events);
-        let handler = move |_: &mut mesh::store::Conn, batch: &[Received]| -> Result<(), HandlerError> {
-            gathered.lock().expect("not poisoned").extend_from_slice(batch);
-            Ok(())
-        };
-        drop(mesh::deadline::spawn(consumer::run(spec, mesh.broker().bus().await, store, handler, shutdown.clone())));
-        Self { events, shutdown, _dir: dir }
-    }
-
-    async fn wait_for(&self, count: usize) -> Vec<Received> {
-        eventually(SOON, || async {
-            let events = self.events.lock().expect("not poisoned").clone();
-            (events.len() >= count).then_some(events)
-        })
-        .await
-    }
-}
-
-impl Drop for Published {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-    }
-}
+use crate::published::Published;
 
 /// A4, A6, T17: two messages for a booking and two for its cancellation, from two services, all with the reservation as correlation.
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +39,7 @@ async fn a_guest_is_told_of_the_reservation_and_of_the_miles() {
     let confirmed = lines.iter().find(|line| line["topic"] == "TOPIC_RESERVATION_CONFIRMED").expect("a line");
     assert_eq!(
         confirmed["body"],
-        "Your stay at Sea View from 2024-10-04 to 2024-10-06 for 2 persons is confirmed. You paid KRW 120000."
+        "Your stay at Sea View from 4 October 2024 to 6 October 2024 for 2 persons is confirmed. You paid KRW 120,000."
     );
 
     let events = published.wait_for(4).await;
@@ -98,7 +50,7 @@ async fn a_guest_is_told_of_the_reservation_and_of_the_miles() {
     harness.message.stop().await;
 }
 
-/// A62, T33, A33: what happened while the service was down is told once it is back, each once, and nothing again after a restart.
+/// A62, T33, A33, D30, E26: what happened while the service was down is told once it is back, each once, and nothing again after a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_was_down_catches_up() {
     let mut harness = Harness::start().await;
@@ -164,60 +116,6 @@ async fn audit(url: &DatabaseUrl) -> message::audit::Report {
     store.read(|conn| message::audit::read(conn).map_err(mesh::store::StoreError::from)).await.expect("readable")
 }
 
-async fn webhook(hook: &Hook) -> Harness {
-    let url = hook.url().parse().expect("a URL");
-    Harness::start_with(TestMesh::start().await, |config| {
-        config.message_notifier = NotifierKind::Webhook;
-        config.message_webhook_url = Some(url);
-    })
-    .await
-}
-
-/// A15: a webhook that fails is tried again with the same id until it takes the message.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_is_tried_until_it_takes_the_message() {
-    let hook = Hook::start(&[500, 302], 204).await;
-    let mut harness = webhook(&hook).await;
-    let booking = Booking::of("users/alice");
-    let event = booking.made().remove(0);
-    harness.publisher.publish(vec![event]).await;
-    let messages = harness.settled(contract::State::Sent, 1).await;
-    assert_eq!(messages[0].attempts, 3);
-    let posted = hook.posted();
-    assert_eq!(posted.len(), 3);
-    for post in posted {
-        assert_eq!(messages[0].name, format!("messages/{}", post.id));
-        assert_eq!(post.content_type, "application/cloudevents+json");
-        let expected = [
-            ("specversion", "1.0"),
-            ("id", &post.id),
-            ("source", "//holdfast/message"),
-            ("subject", &messages[0].name),
-        ];
-        for (attribute, value) in expected {
-            assert_eq!(post.event[attribute], value);
-        }
-        assert_eq!(post.event["correlationid"], booking.reservation.to_string());
-        assert_eq!(post.event["data"]["recipient"], "users/alice");
-        assert_eq!(post.event["data"]["body"], messages[0].body);
-    }
-    harness.message.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_given_up_after_the_last_try() {
-    let hook = Hook::start(&[], 503).await;
-    let mut harness = webhook(&hook).await;
-    let published = Published::by(&mut harness.mesh).await;
-    harness.publisher.publish(Booking::of("users/alice").made()).await;
-    let messages = harness.settled(contract::State::Failed, 2).await;
-    assert!(messages.iter().all(|message| message.attempts == 3 && message.send_time.is_none()));
-    let events = published.wait_for(2).await;
-    assert!(events.iter().all(|event| event.kind == MessageFailed::TYPE));
-    assert_eq!(hook.posted().len(), 6);
-    harness.message.stop().await;
-}
-
 /// Lines of deliveries that run at once, of two notifiers of one file, never mix.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_gets_whole_lines() {
@@ -244,19 +142,4 @@ async fn a_file_gets_whole_lines() {
 async fn a_full_disk_fails_every_message_of_the_batch() {
     let notifier = FileNotifier::open("/dev/full", false).expect("the device");
     assert!(notifier.deliver(&[sample("a"), sample("b")]).await.iter().all(Result::is_err));
-}
-
-fn sample(body: &str) -> Message {
-    Message {
-        id: Id::generate(),
-        event: Id::generate(),
-        recipient: "users/alice".to_owned(),
-        reservation: Id::generate(),
-        topic: Topic::ReservationConfirmed,
-        body: body.to_owned(),
-        state: State::Pending,
-        attempts: 1,
-        created_at: Micros::now(),
-        sent_at: None,
-    }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use mesh::client::Channel;
 use mesh::node::NodeArgs;
+use mesh::store::{Id, Micros};
 use mesh::testing::{Running, TestMesh, eventually};
-use message::{Config, NotifierKind};
+use message::{Channel as Via, Config, Language, NotifierKind, State, Topic};
 use proto::contract::Role;
 use proto::message::v1::message_service_client::MessageServiceClient;
 use proto::message::v1::{ListMessagesRequest, Message, message as contract};
@@ -60,11 +61,20 @@ pub(crate) fn config(file: &Path) -> Config {
     Config {
         message_listen: ([127, 0, 0, 1], 0).into(),
         message_notifier: NotifierKind::File,
+        message_sms_notifier: None,
+        message_alarm_notifier: None,
         message_file: file.to_owned(),
         message_log: false,
         message_webhook_url: None,
+        message_webhook_secret: None,
         message_webhook_timeout_ms: 2_000,
         message_webhook_allow_private: true,
+        message_smtp_url: None,
+        message_smtp_from: None,
+        message_smtp_domain: None,
+        message_smtp_timeout_ms: 5_000,
+        message_language: Language::English,
+        message_alarm_prefix: "Hello".to_owned(),
         message_attempts: 3,
         message_backoff_ms: 10,
         message_backoff_max_ms: 50,
@@ -91,10 +101,11 @@ pub(crate) async fn list(mut client: MessageServiceClient<Channel>, reservation:
     }
 }
 
-/// The lines of a notifier's file; a line that is not whole fails the test.
+/// The lines of a notifier's file; a line that is not whole fails the test. What follows the last of them is still being written.
 pub(crate) fn lines(file: &Path) -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
+    let bytes = std::fs::read(file).unwrap_or_default();
+    let ended = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    ended.map(|line| serde_json::from_slice(line).expect("a whole line")).collect()
 }
 
 pub(crate) fn names(lines: &[serde_json::Value]) -> HashSet<String> {
@@ -106,4 +117,23 @@ pub(crate) fn beside(mesh: &TestMesh, folder: &str) -> (NodeArgs, PathBuf) {
     let mut node = mesh.node();
     node.data.data_dir = mesh.folder().join(folder);
     (node, mesh.folder().join(folder).join("messages.jsonl"))
+}
+
+/// A message that waits for its first delivery.
+pub(crate) fn sample(body: &str) -> message::Message {
+    message::Message {
+        id: Id::generate(),
+        event: Id::generate(),
+        recipient: "users/alice".to_owned(),
+        reservation: Id::generate(),
+        topic: Topic::ReservationConfirmed,
+        channel: Via::Message,
+        language: Language::English,
+        body: body.to_owned(),
+        state: State::Pending,
+        attempts: 1,
+        created_at: Micros::now(),
+        sent_at: None,
+        traceparent: None,
+    }
 }

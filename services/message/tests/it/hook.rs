@@ -17,8 +17,16 @@ use tokio::net::TcpListener;
 #[derive(Clone, Debug)]
 pub(crate) struct Posted {
     pub(crate) id: String,
+    pub(crate) timestamp: String,
+    pub(crate) signature: String,
     pub(crate) content_type: String,
-    pub(crate) event: serde_json::Value,
+    pub(crate) body: Bytes,
+}
+
+impl Posted {
+    pub(crate) fn event(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
 }
 
 #[derive(Default)]
@@ -26,6 +34,7 @@ struct State {
     answers: Mutex<VecDeque<StatusCode>>,
     otherwise: Mutex<StatusCode>,
     posted: Mutex<Vec<Posted>>,
+    location: String,
 }
 
 /// Answers the first requests with `first`, all others with `then`.
@@ -37,8 +46,17 @@ pub(crate) struct Hook {
 
 impl Hook {
     pub(crate) async fn start(first: &[u16], then: u16) -> Self {
+        Self::start_with(first, then, String::new()).await
+    }
+
+    /// Sends everybody elsewhere.
+    pub(crate) async fn redirecting(status: u16, location: String) -> Self {
+        Self::start_with(&[], status, location).await
+    }
+
+    async fn start_with(first: &[u16], then: u16, location: String) -> Self {
         let code = |code: u16| StatusCode::from_u16(code).expect("a status");
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { location, ..State::default() });
         state.answers.lock().expect("not poisoned").extend(first.iter().copied().map(code));
         *state.otherwise.lock().expect("not poisoned") = code(then);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
@@ -75,14 +93,13 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Full<Bytes>>, Infallible> {
     let header =
         |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let (id, content_type) = (header("webhook-id"), header("content-type"));
+    let [id, timestamp, signature, content_type] =
+        ["webhook-id", "webhook-timestamp", "webhook-signature", "content-type"].map(header);
     let body = request.into_body().collect().await.expect("a body").to_bytes();
-    state.posted.lock().expect("not poisoned").push(Posted {
-        id,
-        content_type,
-        event: serde_json::from_slice(&body).expect("JSON"),
-    });
+    let posted = Posted { id, timestamp, signature, content_type, body };
+    state.posted.lock().expect("not poisoned").push(posted);
     let next = state.answers.lock().expect("not poisoned").pop_front();
     let status = next.unwrap_or(*state.otherwise.lock().expect("not poisoned"));
-    Ok(Response::builder().status(status).body(Full::default()).expect("a response"))
+    let answer = Response::builder().status(status).header("location", state.location.as_str());
+    Ok(answer.body(Full::default()).expect("a response"))
 }

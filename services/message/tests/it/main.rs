@@ -1,7 +1,12 @@
-//! The message service through its public surface: events in by the broker, answers out by gRPC, messages out by file or webhook.
+//! The message service through its public surface: events in by the broker, answers out by gRPC, messages out by file, webhook or mail.
 
 mod delivery;
 mod harness;
 mod hook;
+mod mail;
 mod news;
+mod published;
+mod python;
 mod reading;
+mod telling;
+mod webhook;

@@ -6,7 +6,8 @@ use mesh::value::{Currency, Day, Money, format_name};
 use proto::contract::Event;
 use proto::listing::v1::Stay;
 use proto::mileage::v1::{MileageDecreased, MileageEntry, MileageIncreased, mileage_entry};
-use proto::reservation::v1::{Reservation, ReservationCancelled, ReservationConfirmed, reservation};
+use proto::reservation::v1::reservation::{self, Slot};
+use proto::reservation::v1::{Reservation, ReservationCancelled, ReservationConfirmed};
 
 /// One reservation that earns 30 miles.
 #[derive(Clone, Debug)]
@@ -40,23 +41,29 @@ impl Booking {
         ]
     }
 
-    fn told(&self, state: reservation::State) -> Reservation {
+    /// The reservation, as its events show it.
+    pub(crate) fn told(&self, state: reservation::State) -> Reservation {
         let first = Day::from_number(20_000);
         Reservation {
             name: self.name(),
             listing: format_name("listings", Id::generate()),
-            stay: Some(Stay { check_in_date: Some(first.into()), check_out_date: Some(first.plus(2).into()) }),
+            slot: Some(Slot::Stay(Stay {
+                check_in_date: Some(first.into()),
+                check_out_date: Some(first.plus(2).into()),
+            })),
             units: 1,
             persons: 2,
             customer: self.customer.to_owned(),
+            host: "users/henry".to_owned(),
             listing_display_name: "Sea View".to_owned(),
             state: state.into(),
             total: Some(Money::from_minor(120_000, Currency::KRW).into()),
+            payment: format_name("payments", Id::generate()),
             ..Reservation::default()
         }
     }
 
-    fn miles(&self, kind: mileage_entry::Kind, points: i64) -> MileageEntry {
+    pub(crate) fn miles(&self, kind: mileage_entry::Kind, points: i64) -> MileageEntry {
         MileageEntry {
             name: format!("{}/mileageEntries/{}", self.customer, Id::generate()),
             kind: kind.into(),
@@ -68,7 +75,7 @@ impl Booking {
         }
     }
 
-    fn event(&self, event: &impl Event, version: i64) -> NewEvent {
+    pub(crate) fn event(&self, event: &impl Event, version: i64) -> NewEvent {
         NewEvent::of(event, Id::generate(), version, &self.reservation.to_string(), None, Micros::now())
     }
 }

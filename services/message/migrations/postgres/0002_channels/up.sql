@@ -1,0 +1,11 @@
+-- How a message is told, in which language, and the trace it belongs to. Each channel is delivered by itself.
+ALTER TABLE messages ADD COLUMN channel SMALLINT NOT NULL DEFAULT 1;
+ALTER TABLE messages ADD COLUMN language TEXT NOT NULL DEFAULT 'en';
+ALTER TABLE messages ADD COLUMN traceparent TEXT;
+DROP INDEX messages_due;
+CREATE INDEX messages_due ON messages (channel, due_at) WHERE due_at IS NOT NULL;
+-- The language a user chose last.
+CREATE TABLE languages (
+    recipient TEXT PRIMARY KEY,
+    language TEXT NOT NULL
+);
