@@ -1,0 +1,4 @@
+DROP TABLE increments;
+DROP TABLE bookings;
+DROP TABLE capacities;
+DROP TABLE listings;

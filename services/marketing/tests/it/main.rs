@@ -1,0 +1,4 @@
+//! Marketing through its port, with a real database and a real broker.
+
+mod demand;
+mod harness;
