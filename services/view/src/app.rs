@@ -1,15 +1,13 @@
 //! What callers may see.
 
-use std::cmp::Reverse;
-
 use diesel::QueryResult;
 use mesh::identity::Principal;
 use mesh::store::{Conn, Id, Store, StoreError};
-use mesh::value::{Page, format_user};
+use mesh::value::format_user;
 use proto::contract::Role;
 
 use crate::projection::{Entry, Trip};
-use crate::store::{self, ListingView};
+use crate::store::{self, ListingQuery, ListingView, Order, Owner, TripQuery};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +18,9 @@ pub(crate) enum Error {
     /// No event of the listing has come.
     #[error("the listing view {0} does not exist")]
     ListingViewNotFound(Id),
+    /// More would watch than may.
+    #[error("{0} trips are being watched already")]
+    TooManyWatchers(usize),
     /// The rows cannot be read.
     #[error("the views cannot be read")]
     Store(#[from] StoreError),
@@ -61,28 +62,30 @@ impl Viewer {
     }
 }
 
-/// A page of the viewer's trips, newest first, with one more when there is another page.
+/// A page of the viewer's trips, with one more when there is another page.
 ///
 /// # Errors
 /// [`Error::Store`].
-pub(crate) async fn list_trips(store: &Store, viewer: Viewer, page: Page) -> Result<Vec<(Id, Trip)>, Error> {
-    store.read(move |conn| load_trips(conn, &viewer, &page).map_err(Error::from)).await
+pub(crate) async fn list_trips(store: &Store, viewer: Viewer, query: TripQuery) -> Result<Vec<(Id, Trip)>, Error> {
+    store.read(move |conn| load_trips(conn, &viewer, &query).map_err(Error::from)).await
 }
 
-fn load_trips(conn: &mut Conn, viewer: &Viewer, page: &Page) -> QueryResult<Vec<(Id, Trip)>> {
+fn load_trips(conn: &mut Conn, viewer: &Viewer, query: &TripQuery) -> QueryResult<Vec<(Id, Trip)>> {
     if viewer.operator {
-        return store::list_all(conn, page);
+        return store::list_trips(conn, Owner::Anybody, query);
     }
+    let customer = viewer.customer.as_deref().map(Owner::Customer);
+    let host = viewer.host.as_deref().map(Owner::Host);
     let mut trips = Vec::new();
-    if let Some(customer) = &viewer.customer {
-        trips.extend(store::list_of_customer(conn, customer, page)?);
-    }
-    if let Some(host) = &viewer.host {
-        trips.extend(store::list_on_host(conn, host, page)?);
+    for owner in customer.into_iter().chain(host) {
+        trips.extend(store::list_trips(conn, owner, query)?);
     }
     // Each list is complete down to the page's end, so what they make together is; a host may have reserved a place of their own.
-    trips.sort_unstable_by_key(|(id, _)| Reverse(*id));
+    trips.sort_unstable_by_key(|(id, _)| *id);
     trips.dedup_by_key(|(id, _)| *id);
+    if query.order == Order::NewestFirst {
+        trips.reverse();
+    }
     Ok(trips)
 }
 
@@ -104,12 +107,12 @@ pub(crate) async fn timeline(store: &Store, viewer: &Viewer, id: Id) -> Result<V
     store.read(move |conn| store::timeline_of(conn, id).map_err(Error::from)).await
 }
 
-/// A page of listings, newest first, with one more when there is another page.
+/// A page of listings, with one more when there is another page.
 ///
 /// # Errors
 /// [`Error::Store`].
-pub(crate) async fn list_listings(store: &Store, page: Page) -> Result<Vec<ListingView>, Error> {
-    store.read(move |conn| store::list_listings(conn, &page).map_err(Error::from)).await
+pub(crate) async fn list_listings(store: &Store, query: ListingQuery) -> Result<Vec<ListingView>, Error> {
+    store.read(move |conn| store::list_listings(conn, &query).map_err(Error::from)).await
 }
 
 /// One listing.

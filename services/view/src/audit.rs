@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use diesel::QueryResult;
 use mesh::store::{Conn, Id};
+use prost::Message as _;
 use proto::contract::Event;
+use proto::listing;
 use proto::message::v1::MessageSent;
 
 use crate::projection::{self, Entry};
@@ -23,6 +25,8 @@ pub struct Trip {
     pub hold_state: i16,
     /// The payment's state.
     pub payment_state: i16,
+    /// The voucher's state.
+    pub voucher_state: i16,
     /// Miles earned and not given back.
     pub mileage_points: i64,
     /// Messages delivered.
@@ -60,10 +64,15 @@ pub fn read(conn: &mut Conn) -> QueryResult<Report> {
             reservation_state: trip.reservation.get().map_or(0, |told| told.state),
             hold_state: trip.hold.get().copied().unwrap_or(0),
             payment_state: trip.payment.get().map_or(0, |told| told.state),
+            voucher_state: trip.voucher.get().map_or(0, |told| told.state),
             mileage_points: trip.mileage_points,
             message_count: trip.message_count,
         });
     }
+    report.violations.extend(store::all_listings(conn)?.into_iter().filter_map(|(id, kept)| {
+        let told = listing::v1::Listing::decode(kept.snapshot.as_slice()).ok().and_then(|told| told.try_into().ok());
+        (told != Some(kept)).then(|| format!("listing {id}: the columns are not its message's"))
+    }));
     Ok(report)
 }
 
@@ -82,6 +91,7 @@ fn violations(id: Id, trip: &projection::Trip, timeline: &[Entry]) -> Vec<String
     check(trip.reservation.version() == last("holdfast.reservation.v1."), "the reservation is not as last told");
     check(trip.hold.version() == last("holdfast.listing.v1.Hold"), "the hold is not as last told");
     check(trip.payment.version() == last("holdfast.payment.v1."), "the payment is not as last told");
+    check(trip.voucher.version() == last("holdfast.voucher.v1."), "the voucher is not as last told");
     check(usize::try_from(trip.message_count) == Ok(sent), "the messages are not those in the timeline");
     check(
         timeline.iter().map(|entry| entry.at).max() == Some(trip.updated_at),

@@ -1,7 +1,7 @@
 //! The view service: what screens show, folded from the events of every service.
 //!
 //! Eventually consistent and without decisions of its own (so there is no `domain`): it calls nobody, nobody calls it to decide anything, and
-//! its rows follow from the five streams alone, whatever the order in which they arrive. When it is down, nobody notices but those who look;
+//! its rows follow from the six streams alone, whatever the order in which they arrive. When it is down, nobody notices but those who look;
 //! it catches up when it is back.
 
 mod app;
@@ -15,17 +15,19 @@ mod store;
 #[cfg(test)]
 #[path = "../tests/it/story.rs"]
 mod story;
+mod watch;
 
 use diesel_migrations::embed_migrations;
 use mesh::consumer::{ConsumerSpec, Repeats};
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
-use mesh::store::Migrations;
+use mesh::store::{Migrations, StoreError};
 use proto::view::v1::view_service_server::ViewServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+use watch::Watchers;
 
 /// The service's name: in tokens, flags, logs and the database.
 pub const NAME: &str = "view";
@@ -33,11 +35,12 @@ pub const NAME: &str = "view";
 const SERVICES: &[&str] = &["holdfast.view.v1.ViewService"];
 
 /// Everything that is published: stream and the durable consumer on it.
-const STREAMS: [(&str, &str); 5] = [
+const STREAMS: [(&str, &str); 6] = [
     ("LISTING", "view-on-listing"),
     ("RESERVATION", "view-on-reservation"),
     ("PAYMENT", "view-on-payment"),
     ("MILEAGE", "view-on-mileage"),
+    ("VOUCHER", "view-on-voucher"),
     ("MESSAGE", "view-on-message"),
 ];
 /// Events that share a transaction at most.
@@ -53,11 +56,12 @@ pub const MIGRATIONS: Migrations =
 /// When the database, the keys or the listener cannot be used.
 pub async fn serve(
     args: &NodeArgs,
-    _config: Config,
+    config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     let node = Node::start(NAME, args, MIGRATIONS, shutdown).await?.needs_bus();
+    node.store().write(|conn| events::fill_listings(conn).map_err(StoreError::from)).await?;
     for (stream, durable) in STREAMS {
         let subjects = vec![format!("holdfast.evt.{}.>", stream.to_ascii_lowercase())];
         node.consume(
@@ -65,6 +69,8 @@ pub async fn serve(
             events::project,
         );
     }
-    let routes = Routes::new(ViewServiceServer::new(rpc::Views(node.store().clone())));
+    let store = node.store().clone();
+    let watchers = Watchers::new(store.clone(), node.is_alone(), config.view_max_watchers);
+    let routes = Routes::new(ViewServiceServer::new(rpc::Views { store, watchers }));
     node.serve(listener, routes, SERVICES).await
 }

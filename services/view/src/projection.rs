@@ -1,8 +1,8 @@
 //! The fold of facts into rows: pure, and the same whatever the order.
 //!
-//! The five streams are read independently, so a payment may be known before its reservation and an old state after a newer one. Every part
+//! The streams are read independently, so a payment may be known before its reservation and an old state after a newer one. Every part
 //! of a row therefore merges: what an aggregate told last is the telling with the highest version, what adds up is a sum over events that are
-//! each counted once. Merging is commutative and associative, so the batches of five consumers, on any number of replicas, lead to the same
+//! each counted once. Merging is commutative and associative, so the batches of all consumers, on any number of replicas, lead to the same
 //! rows; the database does the same merge when a batch is written (see `store`), without reading first.
 
 use std::collections::HashSet;
@@ -24,7 +24,7 @@ pub(crate) enum Change {
     /// A part of a trip.
     Trip(Id, Trip),
     /// A listing as told.
-    Listing(Id, Latest<Vec<u8>>),
+    Listing(Id, Latest<Listing>),
     /// A review is there, or no longer.
     Review(Id, Latest<Review>),
 }
@@ -81,6 +81,7 @@ pub(crate) struct Trip {
     /// The hold's state, as the contract numbers it.
     pub(crate) hold: Latest<i16>,
     pub(crate) payment: Latest<Payment>,
+    pub(crate) voucher: Latest<Voucher>,
     /// Earned and not given back.
     pub(crate) mileage_points: i64,
     /// Delivered messages.
@@ -109,6 +110,27 @@ pub(crate) struct Payment {
     pub(crate) state: i16,
 }
 
+/// A voucher as told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Voucher {
+    pub(crate) id: Id,
+    /// As the contract numbers it.
+    pub(crate) state: i16,
+    pub(crate) ticket_number: String,
+}
+
+/// A listing as told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listing {
+    pub(crate) host: String,
+    /// As the contract numbers it.
+    pub(crate) kind: i16,
+    pub(crate) region: String,
+    pub(crate) grade: String,
+    /// The message of the contract, encoded.
+    pub(crate) snapshot: Vec<u8>,
+}
+
 /// A review as told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Review {
@@ -123,6 +145,7 @@ impl Trip {
             reservation: Latest::default(),
             hold: Latest::default(),
             payment: Latest::default(),
+            voucher: Latest::default(),
             mileage_points: 0,
             message_count: 0,
             updated_at: at,
@@ -134,6 +157,7 @@ impl Trip {
         self.reservation.merge(other.reservation);
         self.hold.merge(other.hold);
         self.payment.merge(other.payment);
+        self.voucher.merge(other.voucher);
         self.mileage_points += other.mileage_points;
         self.message_count += other.message_count;
         self.updated_at = self.updated_at.max(other.updated_at);
@@ -144,7 +168,7 @@ impl Trip {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) trips: BTreeMap<Id, Trip>,
-    pub(crate) listings: BTreeMap<Id, Latest<Vec<u8>>>,
+    pub(crate) listings: BTreeMap<Id, Latest<Listing>>,
     pub(crate) reviews: BTreeMap<Id, Latest<Review>>,
 }
 

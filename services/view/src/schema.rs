@@ -25,6 +25,20 @@ diesel::table! {
         id -> Binary,
         listing -> Binary,
         version -> BigInt,
+        host -> Text,
+        kind -> SmallInt,
+        region -> Text,
+        grade -> Text,
+    }
+}
+
+diesel::table! {
+    vouchers (reservation) {
+        reservation -> Binary,
+        id -> Binary,
+        state -> SmallInt,
+        ticket_number -> Text,
+        version -> BigInt,
     }
 }
 
@@ -50,3 +64,6 @@ diesel::table! {
         summary -> Text,
     }
 }
+
+diesel::joinable!(vouchers -> trips (reservation));
+diesel::allow_tables_to_appear_in_same_query!(trips, vouchers);

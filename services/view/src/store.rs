@@ -7,11 +7,11 @@
 use std::collections::HashSet;
 
 use diesel::prelude::{ExpressionMethods, Insertable, QueryResult};
-use diesel::query_dsl::methods::FilterDsl;
+use diesel::query_dsl::methods::{FilterDsl, FindDsl, SelectDsl};
 use diesel::upsert::excluded;
-use mesh::store::{Bind, Conn, Exec, Fetch, Id, Micros, upsert};
+use mesh::store::{Bind, Conn, Exec, Fetch, Id, Micros, note_change, upsert};
 
-use crate::projection::{Changes, Entry, Fact, Trip};
+use crate::projection::{Changes, Entry, Fact, Latest, Listing, Trip, Voucher};
 use crate::schema::{listing_views, reviews, timeline};
 
 mod read;
@@ -19,8 +19,8 @@ mod read;
 mod tests;
 
 pub(crate) use read::{
-    ListingView, all_trips, confirmed_counts, event_counts, find_listing, find_trip, list_all, list_listings,
-    list_of_customer, list_on_host, timeline_of,
+    ListingQuery, ListingView, Order, Owner, TripQuery, all_listings, all_trips, confirmed_counts, event_counts,
+    find_listing, find_trip, list_listings, list_trips, timeline_of,
 };
 
 /// Merges a batch of facts into the rows. Facts that were merged before change nothing.
@@ -31,8 +31,11 @@ pub(crate) fn apply(conn: &mut Conn, facts: Vec<Fact>) -> QueryResult<()> {
     let new = insert_entries(conn, &facts)?;
     let changes = Changes::fold(facts, new);
     merge_trips(conn, &changes)?;
+    merge_vouchers(conn, &changes)?;
     merge_listings(conn, &changes)?;
-    merge_reviews(conn, &changes)
+    merge_reviews(conn, &changes)?;
+    changes.trips.keys().copied().for_each(note_change);
+    Ok(())
 }
 
 /// Stores timeline entries; answers the events that were not there before.
@@ -142,26 +145,66 @@ fn trip_row(id: Id, trip: &Trip) -> [Bind<'_>; 15] {
     ]
 }
 
+const INSERT_VOUCHER: &str = "INSERT INTO vouchers (reservation, id, state, ticket_number, version)";
+
+/// K28: one row for each reservation, whatever becomes of its voucher.
+const MERGE_VOUCHER: &str = "ON CONFLICT (reservation) DO UPDATE SET id = excluded.id, state = excluded.state, \
+    ticket_number = excluded.ticket_number, version = excluded.version WHERE vouchers.version < excluded.version";
+
+fn merge_vouchers(conn: &mut Conn, changes: &Changes) -> QueryResult<()> {
+    let rows: Vec<_> = changes.trips.iter().filter_map(|(id, trip)| voucher_row(*id, &trip.voucher)).collect();
+    upsert(conn, INSERT_VOUCHER, &rows, MERGE_VOUCHER)
+}
+
+/// The values for [`INSERT_VOUCHER`], in its order.
+fn voucher_row(reservation: Id, told: &Latest<Voucher>) -> Option<[Bind<'_>; 5]> {
+    let voucher = told.get()?;
+    let number = voucher.ticket_number.as_str();
+    Some([reservation.into(), voucher.id.into(), voucher.state.into(), number.into(), told.version().into()])
+}
+
+const INSERT_LISTING: &str = "INSERT INTO listing_views (id, listing, version, host, kind, region, grade)";
+
+const MERGE_LISTING: &str = "ON CONFLICT (id) DO UPDATE SET listing = excluded.listing, version = excluded.version, \
+    host = excluded.host, kind = excluded.kind, region = excluded.region, grade = excluded.grade \
+    WHERE listing_views.version < excluded.version";
+
 fn merge_listings(conn: &mut Conn, changes: &Changes) -> QueryResult<()> {
-    for (id, listing) in &changes.listings {
-        let Some(snapshot) = listing.get() else { continue };
-        let row = (
-            listing_views::id.eq(id),
-            listing_views::listing.eq(snapshot),
-            listing_views::version.eq(listing.version()),
-        );
-        diesel::insert_into(listing_views::table)
-            .values(row)
-            .on_conflict(listing_views::id)
-            .do_update()
-            .set((
-                listing_views::listing.eq(excluded(listing_views::listing)),
-                listing_views::version.eq(excluded(listing_views::version)),
-            ))
-            .filter(listing_views::version.lt(excluded(listing_views::version)))
-            .exec(conn)?;
-    }
-    Ok(())
+    let rows: Vec<_> = changes.listings.iter().filter_map(|(id, told)| listing_row(*id, told)).collect();
+    upsert(conn, INSERT_LISTING, &rows, MERGE_LISTING)
+}
+
+/// The values for [`INSERT_LISTING`], in its order.
+fn listing_row(id: Id, told: &Latest<Listing>) -> Option<[Bind<'_>; 7]> {
+    let listing = told.get()?;
+    Some([
+        id.into(),
+        listing.snapshot.as_slice().into(),
+        told.version().into(),
+        listing.host.as_str().into(),
+        listing.kind.into(),
+        listing.region.as_str().into(),
+        listing.grade.as_str().into(),
+    ])
+}
+
+/// The listings whose columns are not filled yet, with their messages: rows of a version without these columns.
+pub(crate) fn unfilled_listings(conn: &mut Conn) -> QueryResult<Vec<(Id, Vec<u8>)>> {
+    listing_views::table
+        .filter(listing_views::host.eq(""))
+        .select((listing_views::id, listing_views::listing))
+        .all(conn)
+}
+
+/// Fills the columns of a listing that are not filled yet.
+pub(crate) fn fill_listing(conn: &mut Conn, id: Id, listing: &Listing) -> QueryResult<()> {
+    let columns = (
+        listing_views::host.eq(&listing.host),
+        listing_views::kind.eq(listing.kind),
+        listing_views::region.eq(&listing.region),
+        listing_views::grade.eq(&listing.grade),
+    );
+    diesel::update(listing_views::table.find(id)).set(columns).exec(conn).map(|_| ())
 }
 
 fn merge_reviews(conn: &mut Conn, changes: &Changes) -> QueryResult<()> {

@@ -1,16 +1,19 @@
 //! The merge against real databases: any order, any repetition, any batches, several writers.
 
+use diesel::connection::SimpleConnection as _;
 use mesh::consumer::HandlerError;
 use mesh::event::{NewEvent, Received};
-use mesh::store::{DatabaseUrl, Id, Store, StoreError};
+use mesh::on;
+use mesh::store::{Conn, DatabaseUrl, Id, Store, StoreError};
 use mesh::testing::{database, postgres};
+use mesh::value::{Page, PageSize};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::{find_listing, find_trip};
+use super::{ListingQuery, Order, find_listing, find_trip, list_listings};
 use crate::projection::{Changes, Trip};
-use crate::story::{Place, Story};
+use crate::story::{Place, Story, When};
 use crate::{MIGRATIONS, events};
 
 fn received(event: &NewEvent) -> Received {
@@ -30,9 +33,22 @@ fn received(event: &NewEvent) -> Received {
     }
 }
 
-/// A booking and its cancellation; those of its listing first.
-fn whole(place: &Place, story: &Story) -> Vec<Received> {
-    place.events().iter().chain(&story.booking()).chain(&story.cancellation()).map(received).collect()
+/// Everything that can happen to reservations of a listing, and the listing's own events first. The story made last comes last.
+fn whole(place: &Place) -> (Vec<Story>, Vec<Received>) {
+    let stories: Vec<_> = [When::Nights, When::Date, When::AnyTime, When::Nights, When::Date]
+        .map(|when| Story::of(place, "users/alice").on(when).noted(10))
+        .into();
+    let tales = [
+        stories[0].booking(),
+        stories[0].forced(),
+        stories[1].approved(),
+        stories[2].rejected("No dogs."),
+        stories[3].expired(),
+        stories[4].booking(),
+        stories[4].cancellation(),
+    ];
+    let events = place.events().iter().chain(tales.iter().flatten()).map(received).collect();
+    (stories, events)
 }
 
 /// Every event once to three times, in any order: not even those of one aggregate stay in theirs.
@@ -65,7 +81,7 @@ fn open(url: &DatabaseUrl) -> Store {
 #[test]
 fn the_fold_of_any_order_is_the_same() {
     let place = Place::of("users/henry");
-    let events = whole(&place, &Story::of(&place, "users/alice"));
+    let (_, events) = whole(&place);
     let expected = fold(&events);
     for seed in 0..2_000 {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -73,13 +89,12 @@ fn the_fold_of_any_order_is_the_same() {
     }
 }
 
-/// K10, K11: the rows that any batches of any order leave are those of the fold.
+/// K10, K11, K28: the rows that any batches of any order leave are those of the fold.
 async fn any_order_leads_to_the_same_rows(store: Store, rounds: u64) {
     for seed in 0..rounds {
         let mut rng = StdRng::seed_from_u64(seed);
         let place = Place::of("users/henry");
-        let story = Story::of(&place, "users/alice");
-        let events = whole(&place, &story);
+        let (stories, events) = whole(&place);
         let scrambled = scrambled(&events, &mut rng);
         let mut rest = scrambled.as_slice();
         while !rest.is_empty() {
@@ -88,22 +103,22 @@ async fn any_order_leads_to_the_same_rows(store: Store, rounds: u64) {
             rest = later;
         }
         let expected = fold(&events);
-        assert_eq!(
-            trip(&store, story.reservation).await.as_ref(),
-            expected.trips.get(&story.reservation),
-            "seed {seed}"
-        );
+        for story in &stories {
+            let (found, folded) = (trip(&store, story.reservation).await, expected.trips.get(&story.reservation));
+            assert_eq!(found.as_ref(), folded, "seed {seed}");
+        }
         let view = store
             .read(move |conn| find_listing(conn, place.id).map_err(StoreError::from))
             .await
             .expect("readable")
             .expect("told");
-        assert_eq!(Some(&view.snapshot), expected.listings[&place.id].get(), "seed {seed}");
+        let folded = expected.listings[&place.id].get().map(|listing| &listing.snapshot);
+        assert_eq!(Some(&view.snapshot), folded, "seed {seed}");
         assert_eq!((view.review_count, view.confirmed_count), (1, 0), "seed {seed}");
-        assert_eq!(view.latest.map(|trip| trip.id), Some(story.reservation), "seed {seed}");
+        assert_eq!(view.latest.map(|trip| trip.id), stories.last().map(|story| story.reservation), "seed {seed}");
     }
     let report = store.read(|conn| crate::audit::read(conn).map_err(StoreError::from)).await.expect("readable");
-    assert_eq!((report.trips.len() as u64, report.violations), (rounds, Vec::new()));
+    assert_eq!((report.trips.len() as u64, report.violations), (5 * rounds, Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,6 +192,51 @@ async fn a_beginning_is_not_shown() {
     project(&store, told).await.expect("projected");
     let trip = trip(&store, story.reservation).await.expect("shown");
     assert_eq!((trip.mileage_points, trip.message_count, trip.payment.version(), trip.hold.version()), (30, 2, 1, 2));
+}
+
+/// Rows of the version before, which had neither vouchers nor what the overview is filtered by, are shown and found after the upgrade.
+async fn an_older_database_is_brought_up_to_date(url: &DatabaseUrl, down: &'static str) {
+    let (place, store) = (Place::of("users/henry"), open(url));
+    let story = Story::of(&place, "users/alice");
+    let events: Vec<_> = place.events().iter().chain(&story.booking()).map(received).collect();
+    project(&store, events).await.expect("projected");
+    let downgrade = move |conn: &mut Conn| {
+        let forget = "DELETE FROM __diesel_schema_migrations WHERE version = '0002'";
+        on!(conn, c => c.batch_execute(down).and_then(|()| c.batch_execute(forget))).map_err(StoreError::from)
+    };
+    store.write(downgrade).await.expect("as it was before");
+    drop(store);
+
+    let store = open(url);
+    store.write(|conn| events::fill_listings(conn).map_err(StoreError::from)).await.expect("filled");
+    let shown = trip(&store, story.reservation).await.expect("shown");
+    assert_eq!((shown.reservation.version(), shown.voucher.get()), (2, None));
+    let page = Page::parse(PageSize::STANDARD, 0, "", &[]).expect("a page");
+    for (host, kind, found) in [("users/henry", 1, 1), ("users/henry", 2, 0), ("users/hanna", 1, 0)] {
+        let (kind, host, order) = (Some(kind), Some(host.to_owned()), Order::NewestFirst);
+        let query =
+            ListingQuery { kind, host, region: Some("Jeju".to_owned()), grade: Some("basic".to_owned()), order, page };
+        let views = store.read(move |conn| list_listings(conn, &query).map_err(StoreError::from)).await;
+        assert_eq!(views.expect("readable").len(), found);
+    }
+    let voucher = story.forced().iter().map(received).collect();
+    project(&store, voucher).await.expect("projected");
+    let shown = trip(&store, story.reservation).await.expect("shown");
+    assert_eq!(shown.voucher.get().map(|voucher| voucher.id), Some(story.voucher));
+}
+
+#[tokio::test]
+async fn an_older_database_is_brought_up_to_date_in_sqlite() {
+    let (_dir, url) = database();
+    let down = include_str!("../../migrations/sqlite/0002_vouchers_and_filters/down.sql");
+    an_older_database_is_brought_up_to_date(&url, down).await;
+}
+
+#[tokio::test]
+async fn an_older_database_is_brought_up_to_date_in_postgres() {
+    let server = tokio::task::spawn_blocking(postgres).await.expect("no panic");
+    let down = include_str!("../../migrations/postgres/0002_vouchers_and_filters/down.sql");
+    an_older_database_is_brought_up_to_date(&server.url, down).await;
 }
 
 /// What cannot be understood is named as poison, so that it ends among the dead letters and stops nobody else.

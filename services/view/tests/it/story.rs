@@ -8,15 +8,17 @@ use mesh::value::{Currency, Day, Money, format_name};
 use proto::contract::Event;
 use proto::listing::v1::{
     self as listing, Hold, HoldCommitted, HoldPlaced, HoldReleased, Listing, ListingModified, ListingRegistered,
-    Review, ReviewCreated, ReviewDeleted, Stay, hold,
+    Review, ReviewCreated, ReviewDeleted, Stay, hold, notification,
 };
 use proto::message::v1::{Message, MessageSent, message};
 use proto::mileage::v1::{MileageDecreased, MileageEntry, MileageIncreased, mileage_entry};
 use proto::payment::v1::{Payment, PaymentApproved, PaymentCancelled, payment};
 use proto::reservation::v1::{
-    Reservation, ReservationCancelRequested, ReservationCancelled, ReservationConfirmed, ReservationRequested,
-    reservation,
+    Reservation, ReservationApproved, ReservationCancelRequested, ReservationCancelled, ReservationCompleted,
+    ReservationConfirmed, ReservationExpired, ReservationForceCancelled, ReservationPaid, ReservationRejected,
+    ReservationRequested, reservation,
 };
+use proto::voucher::v1::{Voucher, VoucherCancelled, VoucherIssued, voucher};
 
 pub(crate) const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -25,12 +27,24 @@ pub(crate) const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 pub(crate) struct Place {
     pub(crate) id: Id,
     pub(crate) host: &'static str,
+    kind: listing::listing::Kind,
+    region: &'static str,
+    grade: &'static str,
     at: Micros,
 }
 
 impl Place {
     pub(crate) fn of(host: &'static str) -> Self {
-        Self { id: Id::generate(), host, at: Micros::now() }
+        Self::with(host, listing::listing::Kind::Room, "Jeju", "basic")
+    }
+
+    pub(crate) fn with(
+        host: &'static str,
+        kind: listing::listing::Kind,
+        region: &'static str,
+        grade: &'static str,
+    ) -> Self {
+        Self { id: Id::generate(), host, kind, region, grade, at: Micros::now() }
     }
 
     /// Registered, renamed, two reviews written, one of them deleted.
@@ -62,7 +76,9 @@ impl Place {
             name: self.name(),
             host: self.host.to_owned(),
             display_name: title.to_owned(),
-            kind: listing::listing::Kind::Room.into(),
+            kind: self.kind.into(),
+            region: self.region.to_owned(),
+            grade: self.grade.to_owned(),
             price: Some(won(60_000)),
             default_capacity: 3,
             time_zone: "Asia/Seoul".to_owned(),
@@ -89,19 +105,56 @@ impl Place {
     }
 }
 
-/// One reservation of two nights for KRW 120000, which earns 30 miles.
+/// What a reservation is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// Two nights.
+    Nights,
+    /// A date.
+    Date,
+    /// Units of a stock.
+    AnyTime,
+}
+
+/// The approval's number.
+pub(crate) const APPROVAL: &str = "7K3M-0001";
+/// The voucher's.
+pub(crate) const TICKET: &str = "7K3M-PW9X-R2TD";
+
+/// One reservation for KRW 120000, which earns 30 miles.
 #[derive(Clone, Debug)]
 pub(crate) struct Story {
     pub(crate) reservation: Id,
     pub(crate) payment: Id,
+    pub(crate) voucher: Id,
     pub(crate) customer: &'static str,
+    when: When,
+    note: String,
     place: Place,
     at: Micros,
 }
 
 impl Story {
     pub(crate) fn of(place: &Place, customer: &'static str) -> Self {
-        Self { reservation: Id::generate(), payment: Id::generate(), customer, place: place.clone(), at: Micros::now() }
+        Self {
+            reservation: Id::generate(),
+            payment: Id::generate(),
+            voucher: Id::generate(),
+            customer,
+            when: When::Nights,
+            note: String::new(),
+            place: place.clone(),
+            at: Micros::now(),
+        }
+    }
+
+    pub(crate) fn on(self, when: When) -> Self {
+        Self { when, ..self }
+    }
+
+    /// With a note of so many bytes.
+    pub(crate) fn noted(self, bytes: usize) -> Self {
+        Self { note: "x".repeat(bytes), ..self }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -151,11 +204,73 @@ impl Story {
         ]
     }
 
+    /// Requested, approved, paid, confirmed with a voucher, completed: nine events.
+    pub(crate) fn approved(&self) -> Vec<NewEvent> {
+        use reservation::State::{AwaitingApproval, AwaitingPayment, Completed, Confirmed};
+
+        let approved = Reservation { approval_number: APPROVAL.to_owned(), ..self.told(AwaitingPayment, 2) };
+        vec![
+            self.event(&HoldPlaced { hold: Some(self.hold(hold::State::Held)) }, 1, 0),
+            self.event(&ReservationRequested { reservation: Some(self.told(AwaitingApproval, 1)) }, 1, 1),
+            self.event(&ReservationApproved { reservation: Some(approved) }, 2, 2),
+            self.event(&PaymentApproved { payment: Some(self.paid(payment::State::Approved)) }, 1, 3),
+            self.event(&ReservationConfirmed { reservation: Some(self.told(Confirmed, 3)) }, 3, 4),
+            self.event(&HoldCommitted { hold: Some(self.hold(hold::State::Committed)) }, 2, 5),
+            self.event(&VoucherIssued { voucher: Some(self.ticket(voucher::State::Issued)) }, 1, 6),
+            self.event(&ReservationCompleted { reservation: Some(self.told(Completed, 4)) }, 4, 7),
+            self.event(&HoldReleased { hold: Some(self.hold(hold::State::Completed)) }, 3, 8),
+        ]
+    }
+
+    /// Paid late, then rejected: three events.
+    pub(crate) fn rejected(&self, reason: &str) -> Vec<NewEvent> {
+        use reservation::State::{AwaitingApproval, AwaitingPayment, Rejected};
+
+        let rejected = Reservation { reject_reason: reason.to_owned(), ..self.told(Rejected, 3) };
+        vec![
+            self.event(&ReservationRequested { reservation: Some(self.told(AwaitingPayment, 1)) }, 1, 0),
+            self.event(&ReservationPaid { reservation: Some(self.told(AwaitingApproval, 2)) }, 2, 1),
+            self.event(&ReservationRejected { reservation: Some(rejected) }, 3, 2),
+        ]
+    }
+
+    /// Never paid: two events.
+    pub(crate) fn expired(&self) -> Vec<NewEvent> {
+        use reservation::State::{AwaitingPayment, Expired};
+
+        vec![
+            self.event(&ReservationRequested { reservation: Some(self.told(AwaitingPayment, 1)) }, 1, 0),
+            self.event(&ReservationExpired { reservation: Some(self.told(Expired, 2)) }, 2, 1),
+        ]
+    }
+
+    /// What follows a booking with a voucher when the listing is deleted: seven events.
+    pub(crate) fn forced(&self) -> Vec<NewEvent> {
+        let forced = ReservationForceCancelled { reservation: Some(self.told(reservation::State::ForceCancelled, 3)) };
+        let told = self.sent(message::Topic::ReservationForceCancelled);
+        let told = Message { channel: notification::Channel::Sms.into(), ..told.message.unwrap_or_default() };
+        let miles = self.miles(mileage_entry::Kind::Reversal, -30);
+        vec![
+            self.event(&VoucherIssued { voucher: Some(self.ticket(voucher::State::Issued)) }, 1, 99),
+            self.event(&forced, 3, 100),
+            self.event(&PaymentCancelled { payment: Some(self.paid(payment::State::Cancelled)) }, 2, 101),
+            self.event(&MileageDecreased { mileage_entry: Some(miles) }, 1, 102),
+            self.event(&VoucherCancelled { voucher: Some(self.ticket(voucher::State::Cancelled)) }, 2, 103),
+            self.event(&HoldReleased { hold: Some(self.hold(hold::State::Released)) }, 3, 104),
+            self.event(&MessageSent { message: Some(told) }, 1, 105),
+        ]
+    }
+
     fn told(&self, state: reservation::State, version: i64) -> Reservation {
         Reservation {
             name: self.name(),
             listing: self.place.name(),
-            stay: Some(stay()),
+            note: self.note.clone(),
+            slot: match self.when {
+                When::Nights => Some(reservation::Slot::Stay(stay())),
+                When::Date => Some(reservation::Slot::Date(first_day().into())),
+                When::AnyTime => None,
+            },
             units: 1,
             persons: 2,
             customer: self.customer.to_owned(),
@@ -174,9 +289,23 @@ impl Story {
             reservation: self.name(),
             listing: self.place.name(),
             customer: self.customer.to_owned(),
-            stay: Some(stay()),
             units: 1,
             state: state.into(),
+            slot: match self.when {
+                When::Nights => Some(hold::Slot::Stay(stay())),
+                When::Date => Some(hold::Slot::Date(first_day().into())),
+                When::AnyTime => None,
+            },
+        }
+    }
+
+    fn ticket(&self, state: voucher::State) -> Voucher {
+        Voucher {
+            name: format_name("vouchers", self.voucher),
+            reservation: self.name(),
+            ticket_number: TICKET.to_owned(),
+            state: state.into(),
+            ..Voucher::default()
         }
     }
 
@@ -228,6 +357,9 @@ fn won(amount: i64) -> proto::google::r#type::Money {
 }
 
 fn stay() -> Stay {
-    let first = Day::from_number(20_000);
-    Stay { check_in_date: Some(first.into()), check_out_date: Some(first.plus(2).into()) }
+    Stay { check_in_date: Some(first_day().into()), check_out_date: Some(first_day().plus(2).into()) }
+}
+
+fn first_day() -> Day {
+    Day::from_number(20_000)
 }
