@@ -12,6 +12,7 @@ use proto::mileage::v1::mileage_service_client::MileageServiceClient;
 use proto::payment::v1::payment_service_client::PaymentServiceClient;
 use proto::reservation::v1::reservation_service_client::ReservationServiceClient;
 use proto::view::v1::view_service_client::ViewServiceClient;
+use proto::voucher::v1::voucher_service_client::VoucherServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -53,6 +54,9 @@ pub struct TargetArgs {
     /// View service [default: likewise, port 7406]
     #[arg(long, value_name = "URL", env = "HOLDFAST_VIEW_URL")]
     pub view_url: Option<String>,
+    /// Voucher service [default: likewise, port 7407]
+    #[arg(long, value_name = "URL", env = "HOLDFAST_VOUCHER_URL")]
+    pub voucher_url: Option<String>,
 }
 
 impl TargetArgs {
@@ -64,6 +68,9 @@ impl TargetArgs {
             Service::Mileage => self.mileage_url.as_ref(),
             Service::Message => self.message_url.as_ref(),
             Service::View => self.view_url.as_ref(),
+            Service::Voucher => self.voucher_url.as_ref(),
+            // No command calls it.
+            Service::Marketing => None,
         }
     }
 
@@ -101,7 +108,7 @@ pub struct Target {
     /// The `up` that runs it, if it is on this computer.
     pub running: Option<Running>,
     issuer: Issuer,
-    urls: [String; 6],
+    urls: [String; Service::ALL.len()],
 }
 
 impl Target {
@@ -113,7 +120,7 @@ impl Target {
         Self { home, running: Some(running), issuer, urls }
     }
 
-    /// Where a service is.
+    /// Where a service of the mesh is.
     #[must_use]
     pub fn url(&self, service: Service) -> &str {
         &self.urls[service as usize]
@@ -150,6 +157,7 @@ impl Target {
             mileage: MileageServiceClient::new(channel(Service::Mileage)?),
             message: MessageServiceClient::new(channel(Service::Message)?),
             view: ViewServiceClient::new(channel(Service::View)?),
+            voucher: VoucherServiceClient::new(channel(Service::Voucher)?),
         })
     }
 }
@@ -167,6 +175,7 @@ pub struct Clients {
     pub mileage: MileageServiceClient<Authorized>,
     pub message: MessageServiceClient<Authorized>,
     pub view: ViewServiceClient<Authorized>,
+    pub voucher: VoucherServiceClient<Authorized>,
 }
 
 /// Adds a token, and a deadline if the call has none.

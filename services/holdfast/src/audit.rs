@@ -1,6 +1,6 @@
 //! `holdfast audit`: whether what the services have stored fits together.
 //!
-//! Each service is right by itself as far as its database can enforce it; this compares them with each other. It only reads. Six databases
+//! Each service is right by itself as far as its database can enforce it; this compares them with each other. It only reads. The databases
 //! cannot be read at one moment while the system runs, so a difference counts as a violation only if every reading within the settling time
 //! shows the very same one.
 

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::audit::AuditArgs;
+use crate::demo::DemoArgs;
 use crate::load::LoadArgs;
 use crate::serve::ServeArgs;
 use crate::smoke::SmokeArgs;
@@ -12,7 +13,7 @@ use crate::up::UpArgs;
 
 /// Holdfast: hold the place, take the payment, earn the miles, and never lose one.
 ///
-/// A booking mesh of six gRPC services in one binary. `holdfast up` runs all of it on this computer; `holdfast serve` runs one or more
+/// A booking mesh of seven gRPC services in one binary. `holdfast up` runs all of it on this computer; `holdfast serve` runs one or more
 /// services in a deployment; the other commands use, check and measure a mesh that runs.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, propagate_version = true, max_term_width = 110, verbatim_doc_comment)]
@@ -30,6 +31,7 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     Token(TokenArgs),
     Smoke(SmokeArgs),
+    Demo(DemoArgs),
     Load(LoadArgs),
     Audit(AuditArgs),
     Trace(TraceArgs),

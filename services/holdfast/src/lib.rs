@@ -2,14 +2,17 @@
 //!
 //! * [`up`]: the whole mesh on this computer with one command;
 //! * [`serve`]: one or more services in this process, on a laptop and in a pod alike;
-//! * [`token`], [`smoke`], [`load`], [`audit`], [`trace`]: for a mesh that runs, started by either.
+//! * [`token`], [`smoke`], [`demo`], [`load`], [`audit`], [`trace`]: for a mesh that runs, started by either.
 //!
-//! In one process or in six, a service always calls another over real gRPC and hears of it over a real broker: the wire is the product.
+//! In one process or in seven, a service always calls another over real gRPC and hears of it over a real broker: the wire is the product.
 //! Nothing here decides anything about bookings.
 
+mod actor;
 pub mod api;
 pub mod audit;
+pub mod business;
 pub mod cli;
+pub mod demo;
 mod duration;
 mod failure;
 mod health;
@@ -21,6 +24,7 @@ pub mod serve;
 pub mod service;
 mod signals;
 pub mod smoke;
+mod steps;
 mod terminal;
 pub mod token;
 pub mod trace;
@@ -78,6 +82,7 @@ fn run(command: &Command) -> Result<()> {
             Command::Serve(args) => serve::run(args).await,
             Command::Token(args) => token::run(args),
             Command::Smoke(args) => smoke::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
             Command::Load(args) => load::run(args).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Trace(args) => trace::run(args).await,

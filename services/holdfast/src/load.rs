@@ -17,6 +17,7 @@ use tokio::runtime::Builder;
 
 use crate::api::{Target, TargetArgs};
 use crate::audit::{self, AuditArgs};
+use crate::business::Business;
 use crate::duration;
 use crate::terminal::{note, say};
 use booking::Bookings;
@@ -26,7 +27,8 @@ use settle::Settling;
 
 /// Books as many reservations as a running mesh takes and measures it.
 ///
-/// Each iteration is one complete CreateReservation: place held, payment taken, miles earned, reservation confirmed. Two shapes of load:
+/// Each iteration is all that a business needs until a reservation is confirmed, for airbnb one CreateReservation: place held, payment taken,
+/// miles earned. Where its host approves or its customer pays later, that call is part of it. Two shapes of load:
 ///
 ///   --concurrency N   closed loop: N callers, each books again as soon as it is answered; finds the greatest throughput
 ///   --rate R          open loop: R bookings a second whatever the answers, started by a thread that does nothing else; latency is counted
@@ -37,6 +39,9 @@ use settle::Settling;
 #[derive(clap::Args, Clone, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct LoadArgs {
+    /// Under which business's policy
+    #[arg(long, value_enum, value_name = "BUSINESS", default_value = "airbnb")]
+    pub policy: Business,
     /// Closed loop: so many callers at once [default: 64]
     #[arg(long, value_name = "N", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub concurrency: Option<u32>,
@@ -58,7 +63,7 @@ pub struct LoadArgs {
     /// How many HTTP/2 connections carry the calls
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub connections: u32,
-    /// Deadline of each booking
+    /// Deadline of each call
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse)]
     pub deadline: Duration,
     /// How long events may take to settle afterwards
@@ -93,11 +98,12 @@ pub async fn run(args: &LoadArgs) -> Result<()> {
     let target = args.target.open()?;
     let stores = if args.no_audit { None } else { Some(audit::open(&AuditArgs::of(&args.target, args.settle))?) };
     say(format_args!(
-        "{} for {} s after {} s of warm-up, on {} listings",
+        "{} for {} s after {} s of warm-up, on {} listings ({})",
         args.shape(),
         args.seconds,
         args.warmup,
-        args.listings
+        args.listings,
+        args.policy.name()
     ));
     let settling = match &stores {
         Some(stores) => Some(Settling::begin(stores).await?),

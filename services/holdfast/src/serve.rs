@@ -56,6 +56,12 @@ pub struct ServeArgs {
     /// View's own.
     #[command(flatten, next_help_heading = "View")]
     pub view: view::Config,
+    /// Voucher's own.
+    #[command(flatten, next_help_heading = "Voucher")]
+    pub voucher: voucher::Config,
+    /// Marketing's own.
+    #[command(flatten, next_help_heading = "Marketing")]
+    pub marketing: marketing::Config,
 }
 
 impl ServeArgs {
@@ -67,6 +73,8 @@ impl ServeArgs {
             Service::Mileage => self.mileage.mileage_listen,
             Service::Message => self.message.message_listen,
             Service::View => self.view.view_listen,
+            Service::Voucher => self.voucher.voucher_listen,
+            Service::Marketing => self.marketing.marketing_listen,
         }
     }
 

@@ -28,12 +28,18 @@ pub enum Service {
     Message,
     /// What screens show.
     View,
+    /// Tickets.
+    Voucher,
+    /// Demand. No part of the mesh: it runs only where it is named.
+    Marketing,
 }
 
 impl Service {
-    /// Every service, callees before callers.
-    pub const ALL: [Self; 6] =
-        [Self::Listing, Self::Reservation, Self::Payment, Self::Mileage, Self::Message, Self::View];
+    /// Every service of the mesh, callees before callers.
+    pub const ALL: [Self; 7] =
+        [Self::Listing, Self::Reservation, Self::Payment, Self::Mileage, Self::Message, Self::View, Self::Voucher];
+    /// Services that others have added to the mesh.
+    pub const ADDED: [Self; 1] = [Self::Marketing];
 
     /// The name in commands, tokens, flags and logs.
     #[must_use]
@@ -45,6 +51,8 @@ impl Service {
             Self::Mileage => "mileage",
             Self::Message => "message",
             Self::View => "view",
+            Self::Voucher => "voucher",
+            Self::Marketing => "marketing",
         }
     }
 
@@ -58,6 +66,8 @@ impl Service {
             Self::Mileage => "holdfast.mileage.v1.MileageService",
             Self::Message => "holdfast.message.v1.MessageService",
             Self::View => "holdfast.view.v1.ViewService",
+            Self::Voucher => "holdfast.voucher.v1.VoucherService",
+            Self::Marketing => "holdfast.marketing.v1.MarketingService",
         }
     }
 
@@ -67,10 +77,10 @@ impl Service {
         SocketAddr::from((Ipv4Addr::LOCALHOST, base + 1 + self as u16))
     }
 
-    /// The names of all services, e.g. for their keys.
+    /// The names of all services, added ones too, e.g. for their keys.
     #[must_use]
-    pub fn names() -> [&'static str; 6] {
-        Self::ALL.map(Self::name)
+    pub fn names() -> Vec<&'static str> {
+        Self::ALL.into_iter().chain(Self::ADDED).map(Self::name).collect()
     }
 }
 
@@ -83,24 +93,26 @@ impl fmt::Display for Service {
 /// What `serve` is asked to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Every service.
+    /// Every service of the mesh.
     All,
     /// This one.
     One(Service),
 }
 
 impl Selection {
-    /// The selected services, each once, in the order of [`Service::ALL`].
+    /// The selected services, each once, in the order of [`Service::ALL`], added ones last.
     #[must_use]
     pub fn services(selected: &[Self]) -> Vec<Service> {
-        let wanted = |service: &Service| selected.contains(&Self::All) || selected.contains(&Self::One(*service));
-        Service::ALL.into_iter().filter(wanted).collect()
+        let mesh = Service::ALL.into_iter().map(|service| (service, selected.contains(&Self::All)));
+        let added = Service::ADDED.into_iter().map(|service| (service, false));
+        let wanted = |(service, by_all)| (by_all || selected.contains(&Self::One(service))).then_some(service);
+        mesh.chain(added).filter_map(wanted).collect()
     }
 }
 
 impl ValueEnum for Selection {
     fn value_variants<'a>() -> &'a [Self] {
-        const VARIANTS: [Selection; 7] = [
+        const VARIANTS: [Selection; 9] = [
             Selection::All,
             Selection::One(Service::Listing),
             Selection::One(Service::Reservation),
@@ -108,13 +120,15 @@ impl ValueEnum for Selection {
             Selection::One(Service::Mileage),
             Selection::One(Service::Message),
             Selection::One(Service::View),
+            Selection::One(Service::Voucher),
+            Selection::One(Service::Marketing),
         ];
         &VARIANTS
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Self::All => PossibleValue::new("all").help("every service"),
+            Self::All => PossibleValue::new("all").help("every service of the mesh"),
             Self::One(service) => PossibleValue::new(service.name()),
         })
     }
@@ -132,11 +146,13 @@ mod tests {
             [Service::Listing, Service::View]
         );
         assert_eq!(Selection::services(&[one(Service::View), Selection::All]), Service::ALL);
+        let named = Selection::services(&[one(Service::Marketing), one(Service::Voucher)]);
+        assert_eq!(named, [Service::Voucher, Service::Marketing]);
     }
 
     #[test]
     fn ports_follow_the_base() {
-        let ports: Vec<u16> = Service::ALL.map(|service| service.address(PORT_BASE).port()).to_vec();
-        assert_eq!(ports, [7401, 7402, 7403, 7404, 7405, 7406]);
+        let services = Service::ALL.into_iter().chain(Service::ADDED);
+        assert!(services.map(|service| service.address(PORT_BASE).port()).eq(7401..=7408));
     }
 }

@@ -1,7 +1,6 @@
 //! `holdfast smoke`: one reservation from end to end on a running mesh.
 
 mod journey;
-mod steps;
 
 use std::time::Duration;
 
@@ -9,9 +8,9 @@ use anyhow::Result;
 
 use crate::api::TargetArgs;
 use crate::duration;
+use crate::steps::Steps;
 use crate::terminal::{Style, paint, say};
 use journey::Journey;
-use steps::Steps;
 
 /// Checks a running mesh from end to end: lists a place, books, pays, earns miles, is told, cancels, gets everything back.
 ///

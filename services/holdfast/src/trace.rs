@@ -2,9 +2,10 @@
 
 use anyhow::{Result, anyhow};
 use proto::contract::Role;
-use proto::view::v1::{GetTimelineRequest, TimelineEntry};
+use proto::view::v1::TimelineEntry;
 use uuid::Uuid;
 
+use crate::actor::Actor;
 use crate::api::TargetArgs;
 use crate::terminal::{Style, Table, paint, say};
 
@@ -32,16 +33,22 @@ fn reservation_id(text: &str) -> Result<Uuid, String> {
 /// The view cannot be asked or knows no such reservation.
 pub async fn run(args: &TraceArgs) -> Result<()> {
     let target = args.target.open()?;
-    let mut view = target.clients("trace", Role::Operator)?.view;
-    let name = format!("trips/{}", args.reservation);
-    let entries = view.get_timeline(GetTimelineRequest { name }).await?.into_inner().entries;
+    let reservation = format!("reservations/{}", args.reservation);
+    print(&reservation, &Actor::new(&target, "the operator", "trace", Role::Operator)?.timeline(&reservation).await?)
+}
+
+/// Prints what happened to a reservation.
+///
+/// # Errors
+/// Nothing did, as far as the view knows.
+pub(crate) fn print(reservation: &str, entries: &[TimelineEntry]) -> Result<()> {
     let first = entries.first().ok_or_else(|| anyhow!("the view has no events of this reservation yet"))?;
-    say(format_args!("{} {}", paint(Style::Strong, format_args!("reservations/{}", args.reservation)), span(&entries)));
+    say(format_args!("{} {}", paint(Style::Strong, reservation), span(entries)));
     if !first.trace_id.is_empty() {
         say(format_args!("trace {}", first.trace_id));
     }
     say("");
-    table(&entries).print();
+    table(entries).print();
     Ok(())
 }
 
@@ -83,7 +90,7 @@ fn clock(micros: i64) -> String {
 }
 
 /// `collection/` and the end of the id, which is its random part.
-fn short(resource: &str) -> String {
+pub(crate) fn short(resource: &str) -> String {
     match resource.rsplit_once('/') {
         Some((collection, id)) if id.len() == 36 => format!("{collection}/…{}", &id[id.len() - 12..]),
         _ => resource.to_owned(),

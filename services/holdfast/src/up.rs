@@ -36,9 +36,9 @@ const LOCK_PERIOD: Duration = Duration::from_millis(100);
 
 /// Starts everything on this computer and keeps it running until Ctrl-C.
 ///
-/// Finds (or installs) a NATS server and runs it privately, makes fresh keys, starts all services, waits until they are healthy, seeds a few
-/// listings, and prints addresses, tokens and calls to try. Everything listens on 127.0.0.1 only and is kept in one folder; start it again and
-/// the data is still there. Run it a second time while it runs, and it says where.
+/// Finds (or installs) a NATS server and runs it privately, makes fresh keys, starts all services, waits until they are healthy, seeds a
+/// listing of each business, and prints addresses, tokens and calls to try. Everything listens on 127.0.0.1 only and is kept in one folder;
+/// start it again and the data is still there. Run it a second time while it runs, and it says where.
 ///
 /// Options of `holdfast serve` may follow after --, e.g. `holdfast up -- --drain-limit-ms 5000`.
 #[derive(clap::Args, Clone, Debug)]
@@ -56,7 +56,7 @@ pub struct UpArgs {
     /// A NATS server of your own, 2.10 or newer with JetStream, instead of a private one
     #[arg(long, value_name = "URL", env = "NATS_URL", hide_env_values = true)]
     pub nats_url: Option<String>,
-    /// Services listen on this port plus 1 to 6, the private NATS server on it plus 22
+    /// Services listen on this port plus 1 to 7, the private NATS server on it plus 22
     #[arg(long, value_name = "PORT", env = "HOLDFAST_PORT_BASE", default_value_t = PORT_BASE, value_parser = clap::value_parser!(u16).range(1..=65_500))]
     pub port_base: u16,
     /// Print the services' logs here instead of into the folder's logs/

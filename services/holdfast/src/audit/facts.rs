@@ -1,6 +1,6 @@
 //! What all services have stored, in memory, as the rules need it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use listing::audit::HoldRecord;
 use mesh::store::{Id, Micros};
@@ -17,8 +17,10 @@ pub(super) struct Facts {
     /// What last changed earlier is not on its way any more.
     pub(super) settled_before: Micros,
     pub(super) reservations: HashMap<Id, Reservation>,
-    /// Sagas that run, and since when.
+    /// Sagas, and since when each is due, which may be to come.
     pub(super) sagas: Vec<(Id, Micros)>,
+    /// Listings that were deleted.
+    pub(super) deleted: HashSet<Id>,
     /// By reservation.
     pub(super) holds: HashMap<Id, HoldRecord>,
     pub(super) payments: Vec<PaymentRow>,
@@ -26,15 +28,18 @@ pub(super) struct Facts {
     pub(super) books: Vec<Entry>,
     pub(super) miles: Vec<EntryRow>,
     pub(super) messages: Vec<message::audit::Entry>,
+    pub(super) vouchers: Vec<voucher::audit::Entry>,
     /// By reservation.
     pub(super) trips: HashMap<Id, view::audit::Trip>,
     /// Confirmed reservations by listing, as the view counts them.
     pub(super) confirmed: BTreeMap<Id, i64>,
     pub(super) listing_rules: Vec<String>,
+    pub(super) reservation_rules: Vec<String>,
     pub(super) payment_rules: Vec<String>,
     pub(super) mileage_rules: Vec<String>,
     pub(super) message_rules: Vec<String>,
     pub(super) view_rules: Vec<String>,
+    pub(super) voucher_rules: Vec<String>,
     pub(super) unsent: Vec<Unsent>,
 }
 

@@ -3,12 +3,19 @@
 //! A violation is one sentence that stays the same from reading to reading as long as the same thing is wrong with the same resource; numbers
 //! that move (how many events wait) have no place in it.
 
+mod limits;
 mod money;
 mod places;
 mod told;
+mod vouchers;
+
+use mesh::store::Id;
+use mesh::value::format_name;
+use prost::Message as _;
+use proto::listing::v1::ReservationPolicy;
+use reservation::domain::Reservation;
 
 use super::facts::Facts;
-use mesh::value::format_name;
 
 /// One invariant.
 pub(super) struct Rule {
@@ -36,26 +43,39 @@ impl Finding {
 }
 
 /// Every invariant, in the order of a reservation's life.
-pub(super) const RULES: [Rule; 12] = [
-    Rule { name: "a confirmed reservation is paid once, in full", check: money::confirmed_is_paid },
-    Rule { name: "a payment taken belongs to a living reservation", check: money::paid_is_confirmed },
+pub(super) const RULES: [Rule; 16] = [
+    Rule { name: "a reservation is paid once, in full, when it has to be", check: money::paid_when_due },
+    Rule { name: "a payment belongs to a living reservation", check: money::payments_of_the_living },
     Rule { name: "the provider's books are the payments", check: money::books_are_payments },
     Rule { name: "payments are settled", check: |facts| Finding::own(facts.payments.len(), &facts.payment_rules) },
     Rule { name: "a hold lives as long as its reservation", check: places::holds_follow_reservations },
     Rule {
-        name: "live holds = held ≤ capacity, each night",
+        name: "live holds = held ≤ capacity, each day",
         check: |facts| Finding::own(facts.holds.len(), &facts.listing_rules),
     },
+    Rule { name: "nobody has more than the limit per person", check: limits::per_person },
+    Rule {
+        name: "nobody waits beyond the limit, or for nothing",
+        check: |facts| Finding::own(facts.reservations.len(), &facts.reservation_rules),
+    },
+    Rule { name: "nothing is open on a deleted listing", check: limits::deleted_listings },
     Rule { name: "the ledger of miles sums up", check: |facts| Finding::own(facts.miles.len(), &facts.mileage_rules) },
     Rule { name: "miles are earned and given back once", check: money::miles_follow_payments },
+    Rule { name: "a voucher is good as long as its reservation", check: vouchers::follow_reservations },
     Rule { name: "each message is sent once", check: told::messages_once },
     Rule { name: "the view is the fold of its sources", check: told::view_is_fold },
     Rule { name: "no saga is stuck", check: places::no_saga_stuck },
     Rule { name: "every event is published", check: told::everything_published },
 ];
 
-fn reservation_name(id: mesh::store::Id) -> String {
+fn reservation_name(id: Id) -> String {
     format_name("reservations", id)
+}
+
+/// All of the policy a reservation was made under; nothing said where there is no deal, or one from before there were policies.
+fn policy(reservation: &Reservation) -> ReservationPolicy {
+    let encoded = reservation.deal.as_ref().map(|deal| deal.described.policy.as_slice()).unwrap_or_default();
+    ReservationPolicy::decode(encoded).unwrap_or_default()
 }
 
 #[cfg(test)]

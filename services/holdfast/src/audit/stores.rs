@@ -1,10 +1,11 @@
 //! The databases of all services, opened to be read, one at a time: a server's connections belong to the services.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::{BigInt, Binary, Nullable};
 use diesel::{QueryResult, QueryableByName};
 use mesh::config::DataArgs;
 use mesh::outbox;
@@ -22,6 +23,12 @@ pub(crate) struct Stores {
     data: DataArgs,
     ledger: PathBuf,
     stuck_after: Duration,
+}
+
+#[derive(QueryableByName)]
+struct Named {
+    #[diesel(sql_type = Binary)]
+    id: Id,
 }
 
 #[derive(QueryableByName)]
@@ -96,7 +103,9 @@ impl Stores {
     pub(super) async fn facts(&self) -> Result<Facts> {
         let settled_before = Micros::now().minus(self.stuck_after);
         let reservation = reservation::audit::read(&self.store(Service::Reservation)?).await?;
+        let reservation_rules = reservation::audit::violations(&reservation, settled_before);
         let listing = listing::audit::read(&self.store(Service::Listing)?).await?;
+        let deleted = self.read(Service::Listing, deleted).await?;
         let payments = self.read(Service::Payment, |conn| pages(conn, payment::audit::payments, |row| row.id)).await?;
         let payment_rules =
             self.read(Service::Payment, move |conn| payment::audit::violations(conn, settled_before)).await?;
@@ -104,23 +113,28 @@ impl Stores {
         let mileage_rules = self.read(Service::Mileage, mileage::audit::violations).await?;
         let message = self.read(Service::Message, message::audit::read).await?;
         let view = self.read(Service::View, view::audit::read).await?;
+        let voucher = self.read(Service::Voucher, voucher::audit::read).await?;
         let books = Ledger::read(&self.ledger).context("cannot read the payment simulator's books")?;
         Ok(Facts {
             settled_before,
             reservations: reservation.reservations.into_iter().map(|found| (found.id, found)).collect(),
             sagas: reservation.sagas,
+            deleted,
             holds: listing.holds.into_iter().map(|hold| (hold.reservation, hold)).collect(),
             payments,
             books,
             miles,
             messages: message.messages,
+            vouchers: voucher.vouchers,
             trips: view.trips.into_iter().map(|trip| (trip.reservation, trip)).collect(),
             confirmed: view.confirmed,
             listing_rules: listing.violations,
+            reservation_rules,
             payment_rules,
             mileage_rules,
             message_rules: message.violations,
             view_rules: view.violations,
+            voucher_rules: voucher.violations,
             unsent: self.unsent().await?,
         })
     }
@@ -140,6 +154,11 @@ fn pages<Row>(
         }
         all.extend(rows);
     }
+}
+
+fn deleted(conn: &mut Conn) -> QueryResult<HashSet<Id>> {
+    let rows: Vec<Named> = diesel::sql_query("SELECT id FROM listings WHERE state = 'DELETED'").all(conn)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 fn number(conn: &mut Conn, sql: &str) -> QueryResult<u64> {

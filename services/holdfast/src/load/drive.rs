@@ -84,7 +84,7 @@ pub(super) async fn run(
     };
     let (ended, cpu) = tokio::join!(driving, used_cpu(&meter, pids));
     let tally = std::mem::take(&mut *meter.tally.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(Report { shape, measured: window.measured, tally, cpu, ended: ended? })
+    Ok(Report { calls: bookings.calls(), shape, measured: window.measured, tally, cpu, ended: ended? })
 }
 
 async fn closed(bookings: &Arc<Bookings>, callers: u32, meter: &Meter) {

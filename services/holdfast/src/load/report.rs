@@ -17,6 +17,8 @@ pub(super) struct Cpu {
 
 /// Everything measured.
 pub(super) struct Report {
+    /// The calls of one booking.
+    pub(super) calls: &'static str,
     pub(super) shape: Shape,
     pub(super) measured: Duration,
     pub(super) tally: Tally,
@@ -49,7 +51,8 @@ impl Report {
 
     fn lines(&self) -> Vec<(&'static str, String)> {
         let refused: u64 = self.tally.refusals.values().sum();
-        let mut lines = vec![("bookings", paint(Style::Strong, format_args!("{}/s", self.per_second(self.booked()))))];
+        let rate = paint(Style::Strong, format_args!("{}/s", self.per_second(self.booked())));
+        let mut lines = vec![("bookings", format!("{rate}, each {}", self.calls))];
         if let Shape::Open { rate } = self.shape {
             lines.push(("offered", format!("{rate}/s")));
         }

@@ -108,5 +108,7 @@ async fn serve(
         Service::Mileage => mileage::serve(node, args.mileage, listener, shutdown).await,
         Service::Message => message::serve(node, args.message, listener, shutdown).await,
         Service::View => view::serve(node, args.view, listener, shutdown).await,
+        Service::Voucher => voucher::serve(node, args.voucher, listener, shutdown).await,
+        Service::Marketing => marketing::serve(node, args.marketing, listener, shutdown).await,
     }
 }

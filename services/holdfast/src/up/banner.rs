@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use mesh::store::Micros;
-use mesh::value::{Day, Zone};
+use mesh::value::Day;
 use proto::google::r#type::Date;
 use uuid::Uuid;
 
+use crate::business::days_ahead;
 use crate::home::{Home, Running};
 use crate::service::Service;
 use crate::terminal::{Style, Table, paint, say};
@@ -45,6 +45,7 @@ pub(super) fn print(home: &Home, running: &Running) {
     }
     let hints = [
         format!("{program} smoke{}    one reservation from end to end, checked at every step", folder(home)),
+        format!("{program} demo{} all    five businesses, each with its story", folder(home)),
         format!(
             "{program} trace{} reservations/…    what happened to a reservation, across all services",
             folder(home)
@@ -62,15 +63,15 @@ pub(super) fn print(home: &Home, running: &Running) {
 fn calls(running: &Running) -> Vec<String> {
     let address =
         |service: Service| running.address(service).unwrap_or_else(|| service.address(crate::service::PORT_BASE));
-    let today = Zone::named("Etc/UTC").expect("the zone database has UTC").day_at(Micros::now());
-    let check_in = today.plus(DAYS_AHEAD);
-    let stay = format!(r#"{{"check_in_date":{},"check_out_date":{}}}"#, date(check_in), date(check_in.plus(2)));
+    let (first, last) = (days_ahead(DAYS_AHEAD), days_ahead(DAYS_AHEAD + 2));
+    let stay = format!(r#"{{"check_in_date":{},"check_out_date":{}}}"#, date(first), date(last));
+    let dates = format!(r#"{{"start_date":{},"end_date":{}}}"#, date(first), date(last));
     let booking = format!(
         r#"{{"reservation":{{"listing":"{}","stay":{stay},"units":1,"persons":2}},"payment_method":"pm_card_visa","request_id":"{}"}}"#,
         running.listing,
         Uuid::new_v4()
     );
-    let free = format!(r#"{{"name":"{}","nights":{stay}}}"#, running.listing);
+    let free = format!(r#"{{"name":"{}","dates":{dates}}}"#, running.listing);
     vec![
         call(
             "is it free?",

@@ -22,7 +22,7 @@ const END_LIMIT: Duration = Duration::from_secs(35);
 
 /// Children that run.
 pub(super) struct Children {
-    pids: [u32; 6],
+    pids: [u32; Service::ALL.len()],
     stop: CancellationToken,
     ends: JoinSet<Ended>,
 }
@@ -32,7 +32,7 @@ impl Children {
     pub(super) fn start(args: &UpArgs, home: &Home, serve: &ServeCommand) -> Result<Self> {
         let logs = home.logs();
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
-        let mut children = Self { pids: [0; 6], stop: CancellationToken::new(), ends: JoinSet::new() };
+        let mut children = Self { pids: [0; Service::ALL.len()], stop: CancellationToken::new(), ends: JoinSet::new() };
         for service in Service::ALL {
             let log = if args.logs { None } else { Some(logs.join(format!("{service}.log"))) };
             let child = spawn(service, serve, log.as_deref()).with_context(|| format!("cannot start {service}"))?;

@@ -1,14 +1,14 @@
-//! A few listings to try things with.
+//! A listing of each business, to try things with.
 
 use anyhow::{Context as _, Result, bail};
 use proto::google::r#type::Money;
-use proto::listing::v1::{
-    CreateListingRequest, ListListingsRequest, Listing, ReservationPolicy, listing, reservation_policy,
-};
+use proto::listing::v1::reservation_policy::Mileage;
+use proto::listing::v1::{CreateListingRequest, ListListingsRequest, Listing, listing};
 use tonic::Code;
 use uuid::Uuid;
 
 use crate::api::{Authorized, Target};
+use crate::business::Business;
 use crate::failure::code_and_reason;
 use crate::terminal::done;
 use crate::token::Persona;
@@ -83,31 +83,29 @@ async fn create(client: &mut ListingServiceClient<Authorized>, place: Listing, n
     bail!("the listing {:?} cannot be made", place.display_name)
 }
 
-/// Three currencies (one without minor units would hide a factor of a hundred), three zones, both ways to earn miles.
+/// One for each business. Three currencies (one with minor units: without, a factor of a hundred would hide), three zones.
 fn places() -> Vec<Listing> {
-    use reservation_policy::Mileage;
-    vec![
-        place("Hanok with a garden in Bukchon", ("KRW", 120_000, 0), 5, "Asia/Seoul", (Mileage::EarnGraceful, 120)),
-        place("Harbour loft in Lisbon", ("EUR", 95, 500_000_000), 3, "Europe/Lisbon", (Mileage::EarnGraceful, 95)),
-        place("Ryokan room in Kyoto", ("JPY", 24_000, 0), 2, "Asia/Tokyo", (Mileage::EarnStrict, 24)),
-    ]
+    let mut hanok = place(Business::Airbnb, "Hanok with a garden in Bukchon", "Asia/Seoul", 5);
+    hanok.policy.get_or_insert_default().mileage_points = 120;
+    let mut loft = place(Business::Approval, "Harbour loft in Lisbon", "Europe/Lisbon", 3);
+    loft.price = Some(Money { currency_code: "EUR".to_owned(), units: 95, nanos: 500_000_000 });
+    let policy = loft.policy.get_or_insert_default();
+    policy.mileage = Mileage::EarnGraceful.into();
+    policy.mileage_points = 95;
+    policy.max_per_person = 10;
+    let mut resort = place(Business::Resort, "Hot spring resort in Hakone", "Asia/Tokyo", 10);
+    resort.price = Some(Money { currency_code: "JPY".to_owned(), units: 24_000, nanos: 0 });
+    let taxi = place(Business::Taxi, "Prime taxi in Seoul", "Asia/Seoul", 4);
+    let hospital = place(Business::Screening, "Health screening at Hangang Hospital", "Asia/Seoul", 20);
+    vec![hanok, loft, resort, taxi, hospital]
 }
 
-fn place(
-    title: &str,
-    price: (&str, i64, i32),
-    capacity: i32,
-    zone: &str,
-    miles: (reservation_policy::Mileage, i64),
-) -> Listing {
+fn place(business: Business, title: &str, zone: &str, capacity: i32) -> Listing {
     Listing {
         display_name: title.to_owned(),
         description: "Seeded by `holdfast up`, to try things with.".to_owned(),
-        kind: listing::Kind::Room.into(),
-        price: Some(Money { currency_code: price.0.to_owned(), units: price.1, nanos: price.2 }),
-        default_capacity: capacity,
         time_zone: zone.to_owned(),
-        policy: Some(ReservationPolicy { mileage: miles.0.into(), mileage_points: miles.1 }),
-        ..Listing::default()
+        region: zone.rsplit('/').next().unwrap_or_default().to_owned(),
+        ..business.listing(capacity)
     }
 }

@@ -25,13 +25,19 @@ fn right_lines_are_understood() {
         "up --database postgres://u:p@127.0.0.1/holdfast --nats-url nats://127.0.0.1:4222",
         "up -- --drain-limit-ms 100",
         "serve all",
+        "serve voucher",
+        "serve marketing --marketing-nearly-full-percent 90",
         "serve listing view --listing-listen 127.0.0.1:0",
         "serve reservation --listing-url http://127.0.0.1:1 --payment-url http://127.0.0.1:2 --print-config",
         "serve payment --mileage-url http://127.0.0.1:3 --payment-provider simulator",
         "token customer",
         "token host --subject bob@example.com --ttl 15m --keys /tmp/keys",
         "smoke --patience 30s --listing-url http://127.0.0.1:1",
+        "demo all",
+        "demo airbnb --language ko --patience 30s",
+        "demo screening --voucher-url http://127.0.0.1:1",
         "load",
+        "load --policy approval --concurrency 8",
         "load --concurrency 64 --seconds 30 --warmup 5 --listings 100",
         "load --rate 1000 --connections 8 --no-audit",
         "audit --settle 30s --stuck-after 2m",
@@ -51,6 +57,7 @@ fn wrong_lines_are_refused_with_a_word_that_helps() {
         ("serve", "<SERVICE>"),
         ("serve cinema", "cinema"),
         ("serve listing --listing-listen somewhere", "--listing-listen"),
+        ("serve marketing --marketing-nearly-full-percent 0", "1..=100"),
         ("up --port-base 65535", "--port-base"),
         ("up --database sqlite:x.db", "SQLite needs no option"),
         ("up --database mysql://x", "postgres://"),
@@ -58,6 +65,10 @@ fn wrong_lines_are_refused_with_a_word_that_helps() {
         ("token admin", "customer"),
         ("token customer --ttl soon", "such as 30s"),
         ("token customer --subject ../root", "letters"),
+        ("demo", "<STORY>"),
+        ("demo cinema", "screening"),
+        ("demo taxi --language fr", "ko"),
+        ("load --policy all", "resort"),
         ("load --concurrency 0", "--concurrency"),
         ("load --concurrency 4 --rate 100", "cannot be used with"),
         ("trace payments/01890000-0000-7000-8000-0123456789ab", "reservations/"),
@@ -105,7 +116,7 @@ fn run(line: &str) -> Output {
 
 #[test]
 fn without_a_mesh_commands_say_how_to_start_one() {
-    for line in ["token customer", "smoke", "load", "trace 01890000-0000-7000-8000-0123456789ab"] {
+    for line in ["token customer", "smoke", "demo all", "load", "trace 01890000-0000-7000-8000-0123456789ab"] {
         let Output { status, stdout, stderr } = run(line);
         let error = String::from_utf8_lossy(&stderr);
         assert_eq!(status.code(), Some(1), "{line}: {error}");
@@ -117,11 +128,11 @@ fn without_a_mesh_commands_say_how_to_start_one() {
 #[test]
 fn the_printed_configuration_shows_sources_and_no_secrets() {
     let Output { status, stdout, .. } = run(
-        "serve payment --print-config --payment-stripe-key sk_test_secret --nats-url nats://me:secret@127.0.0.1:4222",
+        "serve payment --print-config --payment-stripe-key sk_test_sesame --nats-url nats://me:sesame@127.0.0.1:4222",
     );
     let text = String::from_utf8_lossy(&stdout);
     assert_eq!(status.code(), Some(0), "{text}");
-    assert!(!text.contains("secret"), "{text}");
+    assert!(!text.contains("sesame"), "{text}");
     let line = |option: &str| {
         text.lines().find(|line| line.starts_with(option)).unwrap_or_else(|| panic!("{option} is missing: {text}"))
     };

@@ -7,7 +7,7 @@ use mesh::value::format_name;
 use payment::audit::PaymentRow;
 use payment::domain::{Mileage, State as Paid};
 use payment::provider::simulator::EntryKind;
-use reservation::domain::{Reservation, State};
+use reservation::domain::{Approval, Reservation, State};
 
 use super::{Finding, reservation_name};
 use crate::audit::facts::Facts;
@@ -24,11 +24,11 @@ fn by_reservation(facts: &Facts) -> HashMap<Id, Vec<&PaymentRow>> {
     found
 }
 
-/// A CONFIRMED reservation with a price has exactly one APPROVED payment of that amount, without a price none.
-pub(super) fn confirmed_is_paid(facts: &Facts) -> Finding {
+/// A reservation that has to be paid has exactly one APPROVED payment of that amount; one that is free of charge has none.
+pub(super) fn paid_when_due(facts: &Facts) -> Finding {
     let payments = by_reservation(facts);
     let mut finding = Finding::default();
-    for reservation in facts.reservations.values().filter(|reservation| reservation.state == State::Confirmed) {
+    for reservation in facts.reservations.values().filter(|reservation| has_to_be_settled(reservation)) {
         let approved: Vec<&PaymentRow> = payments
             .get(&reservation.id)
             .into_iter()
@@ -36,19 +36,29 @@ pub(super) fn confirmed_is_paid(facts: &Facts) -> Finding {
             .copied()
             .filter(|payment| payment.state == Paid::Approved)
             .collect();
-        let wrong = what_is_wrong(reservation, &approved);
-        finding.check(wrong.map(|wrong| format!("{} is confirmed, {wrong}", reservation_name(reservation.id))));
+        let (name, state) = (reservation_name(reservation.id), reservation.state.as_str());
+        finding.check(what_is_wrong(reservation, &approved).map(|wrong| format!("{name} is {state}, {wrong}")));
     }
     finding
 }
 
+/// Whether nothing about its payment is open any more: it is confirmed, or paid and only to be approved.
+fn has_to_be_settled(reservation: &Reservation) -> bool {
+    let approval = reservation.deal.as_ref().map(|deal| deal.policy.approval);
+    match reservation.state {
+        State::Confirmed | State::Completed => true,
+        State::AwaitingApproval => approval == Some(Approval::AfterPayment),
+        _ => false,
+    }
+}
+
 fn what_is_wrong(reservation: &Reservation, approved: &[&PaymentRow]) -> Option<String> {
     let Some(deal) = &reservation.deal else { return Some("without a deal".to_owned()) };
-    let total = deal.total;
+    let (total, free) = (deal.total, deal.is_free());
     match approved {
-        [] if total.is_zero() => None,
+        [] if free => None,
         [] => Some(format!("costs {total} and has no approved payment")),
-        [payment] if total.is_zero() => Some(format!("costs nothing and is paid by {}", payment_name(payment.id))),
+        [payment] if free => Some(format!("costs nothing and is paid by {}", payment_name(payment.id))),
         [payment] if payment.amount_minor != total.minor() || payment.currency != total.currency().code() => {
             Some(format!("costs {total} and {} took another amount", payment_name(payment.id)))
         }
@@ -60,19 +70,23 @@ fn what_is_wrong(reservation: &Reservation, approved: &[&PaymentRow]) -> Option<
     }
 }
 
-/// Every APPROVED payment belongs to a reservation that is confirmed, is being confirmed or is being undone.
-pub(super) fn paid_is_confirmed(facts: &Facts) -> Finding {
+/// An APPROVED payment belongs to a reservation that may be paid: one that is open, or kept the money when it was cancelled. And no payment
+/// goes on waiting for a reservation that has ended.
+pub(super) fn payments_of_the_living(facts: &Facts) -> Finding {
     let mut finding = Finding::default();
-    for payment in facts.payments.iter().filter(|payment| payment.state == Paid::Approved) {
-        let state = facts.reservations.get(&payment.reservation).map(|reservation| reservation.state);
-        let wrong = match state {
-            Some(State::Requested | State::Confirmed | State::CancelRequested) => None,
-            Some(state) => Some(format!("is {}", state.as_str())),
-            None => Some("does not exist".to_owned()),
+    for payment in &facts.payments {
+        let waits = payment.state == Paid::Waiting && !payment.refund_requested;
+        if !waits && payment.state != Paid::Approved {
+            continue;
+        }
+        let wrong = match facts.reservations.get(&payment.reservation) {
+            None => Some("does not exist"),
+            Some(found) if waits && found.state.is_final() => Some(found.state.as_str()),
+            Some(found) if !waits && !found.may_be_paid() => Some(found.state.as_str()),
+            Some(_) => None,
         };
-        let name =
-            || format!("{} is approved, but its {}", payment_name(payment.id), reservation_name(payment.reservation));
-        finding.check(wrong.map(|wrong| format!("{} {wrong}", name())));
+        let (name, reservation) = (payment_name(payment.id), reservation_name(payment.reservation));
+        finding.check(wrong.map(|wrong| format!("{name} is {:?}, but its {reservation}: {wrong}", payment.state)));
     }
     finding
 }
@@ -89,9 +103,14 @@ pub(super) fn books_are_payments(facts: &Facts) -> Finding {
     if facts.books.is_empty() {
         return finding;
     }
-    let mut accounts: HashMap<&str, Account> = HashMap::new();
+    // Attempts of one payment are one account: only one of them may have taken the money.
+    let mut accounts: HashMap<Id, Account> = HashMap::new();
     for entry in &facts.books {
-        let account = accounts.entry(&entry.key).or_default();
+        let Some(payment) = entry.payment() else {
+            finding.check(Some(format!("the provider's books have {}, which is no payment", entry.key)));
+            continue;
+        };
+        let account = accounts.entry(payment).or_default();
         match entry.kind {
             EntryKind::Charge => {
                 account.charges += 1;
@@ -102,7 +121,7 @@ pub(super) fn books_are_payments(facts: &Facts) -> Finding {
         }
     }
     for payment in &facts.payments {
-        let account = accounts.remove(payment.id.to_string().as_str()).unwrap_or_default();
+        let account = accounts.remove(&payment.id).unwrap_or_default();
         let (charges, refunds) = (account.charges, account.refunds);
         let right = match payment.state {
             // Not known yet: either.
@@ -122,9 +141,9 @@ pub(super) fn books_are_payments(facts: &Facts) -> Finding {
         };
         finding.check(if right { None } else { Some(wrong()) });
     }
-    for (key, account) in accounts {
+    for (payment, account) in accounts {
         let owed = account.charges > account.refunds;
-        finding.check(owed.then(|| format!("the provider charged {key}, which is no payment")));
+        finding.check(owed.then(|| format!("the provider charged {}, which does not exist", payment_name(payment))));
     }
     finding
 }
