@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proto::{
     google::r#type::Date,
     listing::v1::{CreateListingRequest, Listing, Stay, listing::Kind},
-    reservation::v1::{CreateReservationRequest, Reservation},
+    reservation::v1::{CreateReservationRequest, Reservation, reservation::Slot},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -41,7 +41,9 @@ async fn a_bad_reservation_is_refused_by_field_or_reason_and_stores_nothing() {
     };
     let day = |ahead: i32| -> Option<Date> { Some(today().plus(ahead).into()) };
     let (invalid, failed) = (Code::InvalidArgument, Code::FailedPrecondition);
-    let stays = |check_in_date, check_out_date| with(&move |r| r.stay = Some(Stay { check_in_date, check_out_date }));
+    let stays = |check_in_date, check_out_date| {
+        with(&move |r| r.slot = Some(Slot::Stay(Stay { check_in_date, check_out_date })))
+    };
     let never = Some(Date { year: 2030, month: 2, day: 30 });
 
     let table: Vec<(&str, CreateReservationRequest, Code, &str, &[&str])> = vec![
@@ -70,7 +72,7 @@ async fn a_bad_reservation_is_refused_by_field_or_reason_and_stores_nothing() {
         ("no nights", stays(day(5), day(5)), invalid, "STAY_EMPTY", &["reservation.stay.check_out_date"]),
         ("too many nights", stays(day(5), day(96)), invalid, "STAY_TOO_LONG", &["reservation.stay.check_out_date"]),
         ("no such day", stays(never, day(2000)), invalid, "DATE_INVALID", &["reservation.stay.check_in_date"]),
-        ("no stay", with(&|r| r.stay = None), invalid, "INVALID_FIELD", &["reservation.stay"]),
+        ("no stay", with(&|r| r.slot = None), invalid, "SLOT_MISMATCH", &["reservation.slot"]),
         ("zero units", with(&|r| r.units = 0), invalid, "INVALID_FIELD", &["reservation.units"]),
         ("negative units", with(&|r| r.units = -1), invalid, "INVALID_FIELD", &["reservation.units"]),
         ("absurdly many units", with(&|r| r.units = 1001), invalid, "INVALID_FIELD", &["reservation.units"]),
@@ -119,7 +121,7 @@ async fn a_bad_reservation_is_refused_by_field_or_reason_and_stores_nothing() {
             "no payment method",
             CreateReservationRequest { payment_method: String::new(), request_id: request_id(), ..good.clone() },
             invalid,
-            "INVALID_FIELD",
+            "PAYMENT_METHOD_REQUIRED",
             &["payment_method"],
         ),
         (
@@ -223,6 +225,7 @@ async fn a_bad_listing_and_a_bad_cancellation_are_refused() {
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
 }
 
+/// A68, K49: every call carries a signed token with a role that may make it.
 #[tokio::test]
 async fn without_credentials_or_with_others_nothing_is_done() {
     let world = World::start().await;

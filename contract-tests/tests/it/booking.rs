@@ -12,11 +12,13 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::{
-    caller::{Caller, PRICE, reason, request_id, stay, wish, won},
+    caller::{Caller, reason, request_id, stay, wish, won},
+    offers::PRICE,
     world::{PATIENCE, World},
 };
 
-/// A1–A10, A14, A30, A33, T17: the whole story through public RPCs only.
+/// A2–A6, A9, A10, A14–A17, A21, A22, A29, A30, A49, A52, A60, A61, B2, B17, T17: the whole story through public RPCs
+/// only, between processes that find each other by configured addresses.
 #[tokio::test]
 async fn a_stay_is_booked_paid_told_and_shown_then_cancelled_and_all_of_it_taken_back() {
     let world = World::start().await;
@@ -91,7 +93,7 @@ async fn on_postgres_a_stay_is_booked_and_cancelled_as_on_sqlite() {
     world.audit();
 }
 
-/// K5, A2: check-then-act would sell the room twice.
+/// A2, B4, K5: check-then-act would sell the room twice.
 #[tokio::test]
 async fn of_64_callers_for_one_room_exactly_one_gets_it() {
     let world = World::start().await;
@@ -140,7 +142,7 @@ async fn a_request_id_makes_one_reservation_however_often_it_comes() {
     world.audit();
 }
 
-/// K6, T42: a declined payment leaves no hold, no reservation, and the same refusal for every repeat.
+/// A11, K6, T42: a declined payment leaves no hold, no reservation, and the same refusal for every repeat.
 #[tokio::test]
 async fn a_declined_payment_leaves_nothing_behind() {
     let world = World::start().await;

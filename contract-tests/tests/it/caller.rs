@@ -12,24 +12,30 @@ use mesh::{
 use proto::{
     google::r#type::Money,
     listing::v1::{
-        CreateListingRequest, Listing, QueryAvailabilityRequest, ReservationPolicy, Stay, listing::Kind,
-        listing_service_client::ListingServiceClient, reservation_policy::Mileage,
+        Availability, CreateListingRequest, CreateReviewRequest, DateRange, DeleteListingRequest, Listing,
+        QueryAvailabilityRequest, Review, SetCapacityRequest, Stay, UpdateListingRequest,
+        listing_service_client::ListingServiceClient, review_service_client::ReviewServiceClient,
     },
-    message::v1::{ListMessagesRequest, Message, message_service_client::MessageServiceClient},
-    mileage::v1::{GetMileageAccountRequest, mileage_service_client::MileageServiceClient},
-    payment::v1::{GetPaymentRequest, Payment, payment_service_client::PaymentServiceClient},
+    message::v1::{ListMessagesRequest, Message, message::Topic, message_service_client::MessageServiceClient},
+    mileage::v1::{
+        GetMileageAccountRequest, ListMileageEntriesRequest, MileageEntry, mileage_service_client::MileageServiceClient,
+    },
+    payment::v1::{GetPaymentRequest, ListPaymentsRequest, Payment, payment_service_client::PaymentServiceClient},
     reservation::v1::{
-        CancelReservationRequest, CreateReservationRequest, GetReservationRequest, ListReservationsRequest,
-        Reservation, reservation_service_client::ReservationServiceClient,
+        ApproveReservationRequest, CancelReservationRequest, CompleteReservationRequest, CreateReservationRequest,
+        GetReservationRequest, ListReservationsRequest, PayReservationRequest, RejectReservationRequest, Reservation,
+        reservation::{Slot, State},
+        reservation_service_client::ReservationServiceClient,
     },
-    view::v1::{GetTimelineRequest, GetTripRequest, TimelineEntry, Trip, view_service_client::ViewServiceClient},
+    view::v1::{
+        GetListingViewRequest, GetTimelineRequest, GetTripRequest, ListListingViewsRequest, ListTripsRequest,
+        ListingView, TimelineEntry, Trip, view_service_client::ViewServiceClient,
+    },
+    voucher::v1::{ListVouchersRequest, Voucher, voucher_service_client::VoucherServiceClient},
 };
 use tonic::{Request, Status};
 
-use crate::world::PATIENCE;
-
-/// What a room costs per night, in won.
-pub(crate) const PRICE: i64 = 120_000;
+use crate::{offers, world::PATIENCE};
 
 /// A user with one token.
 #[derive(Clone)]
@@ -40,7 +46,9 @@ pub(crate) struct Caller {
     payments: PaymentServiceClient<Channel>,
     mileage: MileageServiceClient<Channel>,
     messages: MessageServiceClient<Channel>,
-    views: ViewServiceClient<Channel>,
+    pub(crate) reviews: ReviewServiceClient<Channel>,
+    pub(crate) vouchers: VoucherServiceClient<Channel>,
+    pub(crate) views: ViewServiceClient<Channel>,
 }
 
 impl Caller {
@@ -52,25 +60,19 @@ impl Caller {
             payments: PaymentServiceClient::new(channel("payment")),
             mileage: MileageServiceClient::new(channel("mileage")),
             messages: MessageServiceClient::new(channel("message")),
+            reviews: ReviewServiceClient::new(channel("listing")),
+            vouchers: VoucherServiceClient::new(channel("voucher")),
             views: ViewServiceClient::new(channel("view")),
         }
     }
 
     /// Offers a room with so many units; its name.
     pub(crate) async fn offer(&self, units: i32) -> String {
-        self.offer_with(units, Mileage::EarnGraceful).await
+        self.offer_listing(offers::room(units)).await
     }
 
-    pub(crate) async fn offer_with(&self, units: i32, mileage: Mileage) -> String {
-        let listing = Listing {
-            display_name: "Room with a view".to_owned(),
-            kind: Kind::Room.into(),
-            price: Some(won(PRICE)),
-            default_capacity: units,
-            time_zone: "Asia/Seoul".to_owned(),
-            policy: Some(ReservationPolicy { mileage: mileage.into(), mileage_points: 1 }),
-            ..Listing::default()
-        };
+    /// Offers something; its name.
+    pub(crate) async fn offer_listing(&self, listing: Listing) -> String {
         let request = CreateListingRequest { listing: Some(listing), request_id: request_id() };
         let created = self.listings.clone().create_listing(request).await.expect("a listing");
         created.into_inner().listing.expect("the listing").name
@@ -96,6 +98,34 @@ impl Caller {
     pub(crate) async fn cancel(&self, name: &str) -> Result<Reservation, Status> {
         let request = CancelReservationRequest { name: name.to_owned(), request_id: request_id(), etag: String::new() };
         let answer = self.reservations.clone().cancel_reservation(request).await?;
+        Ok(answer.into_inner().reservation.expect("a reservation"))
+    }
+
+    pub(crate) async fn approve(&self, name: &str) -> Result<Reservation, Status> {
+        let request =
+            ApproveReservationRequest { name: name.to_owned(), request_id: request_id(), etag: String::new() };
+        let answer = self.reservations.clone().approve_reservation(request).await?;
+        Ok(answer.into_inner().reservation.expect("a reservation"))
+    }
+
+    pub(crate) async fn reject(&self, name: &str, reason: &str) -> Result<Reservation, Status> {
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        let request = RejectReservationRequest { name, request_id: request_id(), etag: String::new(), reason };
+        let answer = self.reservations.clone().reject_reservation(request).await?;
+        Ok(answer.into_inner().reservation.expect("a reservation"))
+    }
+
+    pub(crate) async fn pay(&self, name: &str, payment_method: &str) -> Result<Reservation, Status> {
+        let (name, payment_method) = (name.to_owned(), payment_method.to_owned());
+        let request = PayReservationRequest { name, request_id: request_id(), etag: String::new(), payment_method };
+        let answer = self.reservations.clone().pay_reservation(request).await?;
+        Ok(answer.into_inner().reservation.expect("a reservation"))
+    }
+
+    pub(crate) async fn complete(&self, name: &str) -> Result<Reservation, Status> {
+        let request =
+            CompleteReservationRequest { name: name.to_owned(), request_id: request_id(), etag: String::new() };
+        let answer = self.reservations.clone().complete_reservation(request).await?;
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
 
@@ -135,19 +165,62 @@ impl Caller {
         self.views.clone().get_timeline(request).await.expect("a timeline").into_inner().entries
     }
 
+    pub(crate) async fn my_trips(&self) -> Vec<Trip> {
+        let request = ListTripsRequest { page_size: 500, ..ListTripsRequest::default() };
+        self.views.clone().list_trips(request).await.expect("a list").into_inner().trips
+    }
+
+    pub(crate) async fn listing_view(&self, listing: &str) -> Result<ListingView, Status> {
+        let name = listing.replace("listings/", "listingViews/");
+        let answer = self.views.clone().get_listing_view(GetListingViewRequest { name }).await?;
+        Ok(answer.into_inner().listing_view.expect("a view"))
+    }
+
+    pub(crate) async fn my_vouchers(&self) -> Vec<Voucher> {
+        let request = ListVouchersRequest { page_size: 500, page_token: String::new() };
+        self.vouchers.clone().list_vouchers(request).await.expect("a list").into_inner().vouchers
+    }
+
+    pub(crate) async fn review(&self, listing: &str, content: &str) -> Result<Review, Status> {
+        let review = Review { content: content.to_owned(), ..Review::default() };
+        let request =
+            CreateReviewRequest { parent: listing.to_owned(), review: Some(review), request_id: request_id() };
+        let answer = self.reviews.clone().create_review(request).await?;
+        Ok(answer.into_inner().review.expect("a review"))
+    }
+
     /// Units that are free on the first night of a stay.
     pub(crate) async fn free(&self, listing: &str, stay: &Stay) -> i32 {
-        let request = QueryAvailabilityRequest { name: listing.to_owned(), nights: Some(*stay) };
+        let first = Day::try_from(&stay.check_in_date.expect("a stay")).expect("a date");
+        self.free_on(listing, Some(first)).await
+    }
+
+    /// Units that are free on a date, or in all where there are no dates.
+    pub(crate) async fn free_on(&self, listing: &str, date: Option<Day>) -> i32 {
+        let dates = date.map(|date| DateRange { start_date: Some(date.into()), end_date: Some(date.plus(1).into()) });
+        let request = QueryAvailabilityRequest { name: listing.to_owned(), dates };
         let answer = self.listings.clone().query_availability(request).await.expect("availability");
-        answer.into_inner().nights.first().expect("a night").available
+        let Availability { available, .. } = *answer.into_inner().availabilities.first().expect("one of a date");
+        available
     }
 
     /// Waits until the reservation is in this state.
-    pub(crate) async fn until(&self, name: &str, state: proto::reservation::v1::reservation::State) -> Reservation {
+    pub(crate) async fn until(&self, name: &str, state: State) -> Reservation {
         eventually(PATIENCE, || async move {
             self.reservation(name).await.ok().filter(|reservation| reservation.state() == state)
         })
         .await
+    }
+
+    /// Waits until my page shows the reservation as wanted.
+    pub(crate) async fn until_trip(&self, name: &str, wanted: impl Fn(&Trip) -> bool) -> Trip {
+        let wanted = &wanted;
+        eventually(PATIENCE, || async move { self.trip(name).await.ok().filter(wanted) }).await
+    }
+
+    /// Waits until so many units are free on a date, or in all.
+    pub(crate) async fn until_free(&self, listing: &str, date: Option<Day>, units: i32) {
+        eventually(PATIENCE, || async move { self.free_on(listing, date).await == units }).await;
     }
 
     /// Waits until so many messages about the reservation are delivered.
@@ -160,6 +233,71 @@ impl Caller {
         })
         .await
     }
+
+    /// What has happened to the reservation, in order: the names of its events, once there are so many.
+    pub(crate) async fn until_happened(&self, reservation: &str, count: usize) -> Vec<String> {
+        let entries = eventually(PATIENCE, || async move {
+            let answer = self.views.clone().get_timeline(GetTimelineRequest { name: trip_name(reservation) }).await;
+            answer.ok().map(|answer| answer.into_inner().entries).filter(|entries| entries.len() >= count)
+        })
+        .await;
+        entries.iter().filter_map(|entry| entry.r#type.rsplit('.').next()).map(str::to_owned).collect()
+    }
+
+    /// The lines of my account, newest first.
+    pub(crate) async fn mileage_entries(&self) -> Vec<MileageEntry> {
+        let request =
+            ListMileageEntriesRequest { parent: "users/me".to_owned(), ..ListMileageEntriesRequest::default() };
+        self.mileage.clone().list_mileage_entries(request).await.expect("a list").into_inner().mileage_entries
+    }
+
+    /// My payments, newest first; every customer's for an operator.
+    pub(crate) async fn my_payments(&self) -> Vec<Payment> {
+        let request = ListPaymentsRequest { page_size: 500, page_token: String::new() };
+        self.payments.clone().list_payments(request).await.expect("a list").into_inner().payments
+    }
+
+    /// Changes these fields of a listing.
+    pub(crate) async fn modify(&self, listing: Listing, fields: &[&str]) -> Result<Listing, Status> {
+        let paths = fields.iter().map(|&field| field.to_owned()).collect();
+        let request =
+            UpdateListingRequest { listing: Some(listing), update_mask: Some(prost_types::FieldMask { paths }) };
+        let answer = self.listings.clone().update_listing(request).await?;
+        Ok(answer.into_inner().listing.expect("the listing"))
+    }
+
+    /// Deletes a listing, whatever its etag.
+    pub(crate) async fn withdraw(&self, listing: &str) -> Result<Listing, Status> {
+        let request = DeleteListingRequest { name: listing.to_owned(), etag: String::new() };
+        let answer = self.listings.clone().delete_listing(request).await?;
+        Ok(answer.into_inner().listing.expect("the listing"))
+    }
+
+    /// The overview of all listings.
+    pub(crate) async fn listing_views(&self) -> Vec<ListingView> {
+        let request = ListListingViewsRequest { page_size: 500, ..ListListingViewsRequest::default() };
+        self.views.clone().list_listing_views(request).await.expect("a list").into_inner().listing_views
+    }
+
+    /// Waits until the overview shows the listing as wanted.
+    pub(crate) async fn until_listing(&self, listing: &str, wanted: impl Fn(&ListingView) -> bool) -> ListingView {
+        let wanted = &wanted;
+        eventually(PATIENCE, || async move { self.listing_view(listing).await.ok().filter(wanted) }).await
+    }
+
+    /// Offers so many units on a date, or in all where there are no dates.
+    pub(crate) async fn set_capacity(&self, listing: &str, date: Option<Day>, units: i32) -> Result<(), Status> {
+        let dates = date.map(|date| DateRange { start_date: Some(date.into()), end_date: Some(date.plus(1).into()) });
+        let request = SetCapacityRequest { name: listing.to_owned(), dates, capacity: units };
+        self.listings.clone().set_capacity(request).await.map(drop)
+    }
+}
+
+/// What messages tell, in the order of the topics.
+pub(crate) fn topics(messages: &[Message]) -> Vec<Topic> {
+    let mut topics: Vec<_> = messages.iter().map(Message::topic).collect();
+    topics.sort_unstable_by_key(|topic| *topic as i32);
+    topics
 }
 
 pub(crate) fn trip_name(reservation: &str) -> String {
@@ -186,10 +324,24 @@ pub(crate) fn today() -> Day {
 
 /// A request for two nights a month from now.
 pub(crate) fn wish(listing: &str) -> CreateReservationRequest {
+    wish_for(listing, Some(Slot::Stay(stay(30))))
+}
+
+/// A request for a date, so many days from now.
+pub(crate) fn wish_on(listing: &str, days_ahead: i32) -> CreateReservationRequest {
+    wish_for(listing, Some(Slot::Date(today().plus(days_ahead).into())))
+}
+
+/// A request where there are no dates.
+pub(crate) fn wish_now(listing: &str) -> CreateReservationRequest {
+    wish_for(listing, None)
+}
+
+fn wish_for(listing: &str, slot: Option<Slot>) -> CreateReservationRequest {
     CreateReservationRequest {
         reservation: Some(Reservation {
             listing: listing.to_owned(),
-            stay: Some(stay(30)),
+            slot,
             units: 1,
             persons: 2,
             ..Reservation::default()

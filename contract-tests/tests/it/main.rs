@@ -3,11 +3,18 @@
 //! Each test has a [`world::World`] of its own: ports, keys, files, broker. Every process is ended by its id when the world
 //! is dropped, also when a test fails.
 
+mod airbnb;
+mod approval;
 mod bad_input;
 mod booking;
 mod caller;
 mod foreign;
+mod offers;
 mod outages;
+mod requirements;
+mod resort;
+mod screening;
+mod taxi;
 mod traces;
 mod up;
 mod world;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mesh::testing::eventually;
 use proto::{
-    listing::v1::reservation_policy::Mileage,
+    listing::v1::{Listing, ReservationPolicy, reservation_policy::Mileage},
     payment::v1::payment::State as PaymentState,
     reservation::v1::{CreateReservationRequest, reservation::State},
 };
@@ -13,16 +13,17 @@ use tonic_types::StatusExt;
 
 use crate::{
     caller::{reason, stay, wish},
+    offers,
     world::{PATIENCE, World},
 };
 
 /// Come back, and when.
-fn come_back(status: &Status, expected: &str) {
+pub(crate) fn come_back(status: &Status, expected: &str) {
     assert_eq!((status.code(), reason(status).as_str()), (Code::Unavailable, expected), "{status:?}");
     assert!(status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()), "{status:?}");
 }
 
-/// B11, E25: no listing, no reservation, no waiting; the same request succeeds once it is back.
+/// A2, B4, B6, E25: no listing, no reservation, no waiting; the same request succeeds once it is back.
 #[tokio::test]
 async fn listing_down_refuses_at_once_and_the_same_request_succeeds_later() {
     let mut world = World::start().await;
@@ -38,7 +39,7 @@ async fn listing_down_refuses_at_once_and_the_same_request_succeeds_later() {
     world.audit();
 }
 
-/// A11, A32, C19, D29: never confirmed without payment, and the place is free again at once.
+/// A3, A11, C19, D29: never confirmed without payment, and the place is free again at once.
 #[tokio::test]
 async fn payment_down_reserves_nothing_and_keeps_no_place() {
     let mut world = World::start().await;
@@ -54,7 +55,7 @@ async fn payment_down_reserves_nothing_and_keeps_no_place() {
     world.audit();
 }
 
-/// C8, C20: a cancellation is accepted while payment is down; the refund follows.
+/// A5, C8, C20: a cancellation is accepted while payment is down; the refund follows.
 #[tokio::test]
 async fn cancelling_does_not_wait_for_payment() {
     let mut world = World::start().await;
@@ -70,7 +71,7 @@ async fn cancelling_does_not_wait_for_payment() {
     world.audit();
 }
 
-/// A50: mileage is a supporting service; with the default policy nobody notices that it is down.
+/// A9, A50: mileage is a supporting service; with the default policy nobody notices that it is down.
 #[tokio::test]
 async fn mileage_down_earns_the_miles_later() {
     let mut world = World::start().await;
@@ -90,7 +91,9 @@ async fn mileage_down_earns_the_miles_later() {
 async fn mileage_down_refuses_where_the_policy_is_strict() {
     let mut world = World::start().await;
     let (host, guest) = (world.host(), world.customer("gil"));
-    let listing = host.offer_with(1, Mileage::EarnStrict).await;
+    let policy = ReservationPolicy { mileage: Mileage::EarnStrict.into(), ..ReservationPolicy::default() };
+    let strict = Listing { policy: Some(policy), ..offers::room(1) };
+    let listing = host.offer_listing(strict).await;
     world.stop("mileage").await;
     let request = wish(&listing);
     come_back(&guest.reserve(&request).await.expect_err("strict"), "MILEAGE_UNAVAILABLE");
@@ -101,7 +104,7 @@ async fn mileage_down_refuses_where_the_policy_is_strict() {
     world.audit();
 }
 
-/// A12, A33, A62: message and view down, nobody notices; back, they have missed nothing and tell nothing twice.
+/// A12, A33, A62, B12: message and view down, nobody notices; back, they have missed nothing and tell nothing twice.
 #[tokio::test]
 async fn message_and_view_catch_up_with_what_they_missed() {
     let mut world = World::start().await;

@@ -20,7 +20,7 @@ use crate::world::{PATIENCE, Process, holdfast, send};
 fn port_base() -> u16 {
     loop {
         let base = free_port();
-        let needed = (1..=6).chain([22]).map(|offset| base.checked_add(offset));
+        let needed = (1..=7).chain([22]).map(|offset| base.checked_add(offset));
         if base < 65_000 && needed.flatten().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return base;
         }
@@ -90,6 +90,13 @@ async fn up_runs_the_mesh_is_idempotent_and_leaves_nothing_behind() {
 
     let (well, smoke) = run(home, base, &["smoke"]);
     assert!(well, "{smoke}");
+    let (well, stories) = run(home, base, &["demo", "all"]);
+    assert!(well, "every business's story:\n{stories}");
+    for policy in ["airbnb", "approval", "resort", "taxi", "screening"] {
+        let (well, load) =
+            run(home, base, &["load", "--policy", policy, "--concurrency", "4", "--seconds", "1", "--warmup", "0"]);
+        assert!(well, "{policy}:\n{load}");
+    }
     let (well, again) = run(home, base, &["up"]);
     assert!(well, "a second up says where the first is:\n{again}");
     let (well, audit) = run(home, base, &["audit", "--settle", "30"]);

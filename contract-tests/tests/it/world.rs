@@ -21,7 +21,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use crate::caller::Caller;
 
 /// Every service of the mesh.
-pub(crate) const SERVICES: [&str; 6] = ["listing", "reservation", "payment", "mileage", "message", "view"];
+pub(crate) const SERVICES: [&str; 7] = ["listing", "reservation", "payment", "mileage", "message", "view", "voucher"];
 /// Nothing here takes so long on a busy machine unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -222,5 +222,25 @@ impl World {
         let output = self.command(&["audit", "--settle", "30"]).output().expect("the audit runs");
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Starts a service that was stopped, with settings of its own.
+    pub(crate) async fn begin_with(&mut self, service: &'static str, settings: &[(&str, &str)]) {
+        let parent = std::process::id().to_string();
+        let mut command = self.command(&["serve", service, "--parent", &parent]);
+        self.processes.insert(service, Process::spawn(command.envs(settings.iter().copied())));
+        self.ready(service).await;
+    }
+
+    /// Stops a process in its tracks, or lets it go on: it is there, and answers nothing.
+    pub(crate) fn freeze(&self, service: &'static str, frozen: bool) {
+        send(self.processes[service].id(), if frozen { Signal::STOP } else { Signal::CONT });
+    }
+
+    /// Whether a service says of itself, now, that it can serve.
+    pub(crate) async fn is_serving(&self, service: &'static str) -> bool {
+        let channel = client::connect(service, &self.address(service).into(), Credentials::Anonymous);
+        let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+        answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
     }
 }

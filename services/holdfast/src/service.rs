@@ -150,6 +150,7 @@ mod tests {
         assert_eq!(named, [Service::Voucher, Service::Marketing]);
     }
 
+    /// A27: each service has a port of its own.
     #[test]
     fn ports_follow_the_base() {
         let services = Service::ALL.into_iter().chain(Service::ADDED);
