@@ -23,6 +23,9 @@ pub use details::{reason_of, retry_delay_of};
 /// `ErrorInfo.domain` of every answer of this product.
 pub const DOMAIN: &str = "holdfast.dev";
 
+/// What took too long is busy; sooner would only add to that.
+const RETRY_LATE_AFTER: Duration = Duration::from_secs(1);
+
 /// Reasons that this crate itself gives. Services add their own.
 pub mod reason {
     /// A field breaks a rule of the contract.
@@ -207,10 +210,16 @@ impl Fault {
         Self::new(Code::Unavailable, reason, message).retry_after(retry_after)
     }
 
-    /// The caller's time is over: `DEADLINE_EXCEEDED`.
+    /// The caller's time is over: `DEADLINE_EXCEEDED` with `RetryInfo`, as a repeat has time of its own.
     #[must_use]
     pub fn deadline_exceeded(message: impl Into<String>) -> Self {
-        Self::new(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, message)
+        Self::new(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, message).retry_after(RETRY_LATE_AFTER)
+    }
+
+    /// The caller gives less time than the work takes at least: `DEADLINE_EXCEEDED` without `RetryInfo`, as waiting changes nothing.
+    pub(crate) fn deadline_too_short(minimum_ms: u32) -> Self {
+        Self::new(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, "the time left is too short to begin")
+            .with("minimum_ms", minimum_ms.to_string())
     }
 
     /// There is no such method here: `UNIMPLEMENTED`.
@@ -350,6 +359,7 @@ mod tests {
             Fault::exhausted("RATE_LIMITED", "users/alice", "too fast", Some(second)),
             Fault::unavailable(reason::OVERLOADED, "busy", second),
             Fault::deadline_exceeded("too late"),
+            Fault::deadline_too_short(50),
             Fault::internal_unlogged(),
         ];
         for fault in faults {

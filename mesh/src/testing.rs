@@ -2,19 +2,29 @@
 
 mod broker;
 mod mesh;
+mod ports;
 mod postgres;
+mod program;
 mod publisher;
+mod subscriber;
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
+use diesel_migrations::EmbeddedMigrations;
 use tempfile::TempDir;
 
 pub use self::broker::Broker;
 pub use self::mesh::{Running, TestMesh};
+pub use self::ports::free_port;
 pub use self::postgres::{Postgres, postgres};
+pub use self::program::{Program, tool};
 pub use self::publisher::Publisher;
-use crate::store::DatabaseUrl;
+pub use self::subscriber::Subscriber;
+use crate::store::{DatabaseUrl, Migrations};
+
+/// Outbox and inbox, and no service's tables.
+const NO_MIGRATIONS: Migrations =
+    Migrations { sqlite: EmbeddedMigrations::new(&[]), postgres: EmbeddedMigrations::new(&[]) };
 
 /// An SQLite file of the test's own; keep the folder as long as it is used.
 ///
@@ -25,16 +35,6 @@ pub fn database() -> (TempDir, DatabaseUrl) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let url = DatabaseUrl::Sqlite(dir.path().join("test.db"));
     (dir, url)
-}
-
-/// A port that was free a moment ago. Prefer port 0 where the listener can tell its address.
-///
-/// # Panics
-/// When no port is free.
-#[must_use]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// What a condition may answer: not yet, or something.
@@ -77,5 +77,18 @@ where
         }
         assert!(started.elapsed() < timeout, "the condition did not come true within {timeout:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What is on all pages of a list; `page` answers those of a token, and the next token.
+pub async fn all_pages<T>(mut page: impl AsyncFnMut(String) -> (Vec<T>, String)) -> Vec<T> {
+    let (mut all, mut token) = (Vec::new(), String::new());
+    loop {
+        let (items, next) = page(token).await;
+        all.extend(items);
+        if next.is_empty() {
+            return all;
+        }
+        token = next;
     }
 }

@@ -266,17 +266,31 @@ async fn a_cancellation_during_the_charge_is_not_lost() {
 
         let refused = call.await.expect("no panic").expect_err("cancelled meanwhile");
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "RESERVATION_CANCELLED"));
-        guest.until(&requested.name, State::Cancelled).await;
+        let cancelled = guest.until(&requested.name, State::Cancelled).await;
         eventually(PATIENCE, || async {
             guest.my_payments().await.iter().all(|payment| payment.state() == PaymentState::Cancelled)
         })
         .await;
         assert_eq!(guest.my_payments().await.len(), before + 1, "charged at most once");
+        is_seen_with_its_deal(&host, &guest, &cancelled).await;
     }
     guest.until_free(&by_night, stay_begin(), 1).await;
     guest.until_free(&dateless, None, 1).await;
     eventually(PATIENCE, || async { guest.miles().await == 0 }).await;
     world.audit();
+}
+
+/// By its host, and by its guest in the message about its end.
+async fn is_seen_with_its_deal(host: &Caller, guest: &Caller, cancelled: &Reservation) {
+    assert_eq!((cancelled.host.as_str(), cancelled.listing_display_name.as_str()), ("users/hana", "Room with a view"));
+    assert!(cancelled.total.is_some() && cancelled.policy.is_some());
+    assert!(host.my_reservations().await.contains(cancelled), "its host sees it");
+    let told = eventually(PATIENCE, || async {
+        let messages = guest.messages(&cancelled.name).await;
+        messages.into_iter().find(|message| message.topic() == Topic::ReservationCancelled)
+    })
+    .await;
+    assert!(told.body.starts_with("Your stay at Room with a view"), "{}", told.body);
 }
 
 fn stay_begin() -> Option<mesh::value::Day> {

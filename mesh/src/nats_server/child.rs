@@ -38,6 +38,12 @@ impl Child {
         Ok(Self { process, _keeper: keeper })
     }
 
+    /// What it prints, if that is piped; once.
+    #[cfg(feature = "testing")]
+    pub(crate) fn take_output(&mut self) -> Option<process::ChildStdout> {
+        self.process.stdout.take()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }

@@ -98,9 +98,7 @@ fn within(asked: Option<Duration>, rule: DeadlineBudget) -> Result<Duration, Fau
     let min = Duration::from_millis(rule.min_ms.into());
     let Some(asked) = asked else { return Ok(Duration::from_millis(rule.default_ms.into()).min(max)) };
     if asked < min || asked.is_zero() {
-        return Err(
-            Fault::deadline_exceeded("the time left is too short to begin").with("minimum_ms", rule.min_ms.to_string())
-        );
+        return Err(Fault::deadline_too_short(rule.min_ms));
     }
     Ok(less_margin(asked).min(max))
 }

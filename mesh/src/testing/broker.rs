@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::free_port;
 use crate::bus::Bus;
 use crate::nats_server::{NatsServer, install};
 
@@ -24,7 +25,7 @@ impl Broker {
         let start = || {
             install(&|step| eprintln!("{step}")).expect("nats-server can be installed");
             let dir = tempfile::tempdir().expect("a temporary folder");
-            let server = NatsServer::start(dir.path(), 0).expect("nats-server starts");
+            let server = NatsServer::start(dir.path(), free_port()).expect("nats-server starts");
             Self { port: server.port(), server: Some(server), dir }
         };
         tokio::task::spawn_blocking(start).await.expect("does not panic")

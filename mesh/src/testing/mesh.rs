@@ -7,8 +7,9 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::Broker;
+use super::{Broker, Publisher, Subscriber, free_port};
 use crate::{
+    bus::Bus,
     client::{self, Channel, Credentials},
     config::{BusArgs, DataArgs, DrainArgs, IdentityArgs},
     identity::{ISSUER, Issuer, KeyDirectory, ServiceIdentity},
@@ -58,6 +59,26 @@ impl TestMesh {
     #[must_use]
     pub fn broker(&mut self) -> &mut Broker {
         self.broker.as_mut().expect("made with a broker")
+    }
+
+    /// Publishes on the broker, in the place of any service.
+    ///
+    /// # Panics
+    /// When it was made without a broker.
+    pub async fn publisher(&self) -> Publisher {
+        Publisher::new(self.bus().await)
+    }
+
+    /// Gathers what is published to a stream, e.g. `E::STREAM` of one of its events.
+    ///
+    /// # Panics
+    /// When it was made without a broker.
+    pub async fn subscriber(&self, stream: &'static str) -> Subscriber {
+        Subscriber::new(self.bus().await, stream)
+    }
+
+    async fn bus(&self) -> Bus {
+        self.broker.as_ref().expect("made with a broker").bus().await
     }
 
     /// A folder for whatever else a test writes.
@@ -117,7 +138,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Serves on a free port: `start(|listener, shutdown| service::serve(…, listener, shutdown))`.
+    /// Serves on a free port, where it may be started again: `start(|listener, shutdown| service::serve(…, listener, shutdown))`.
     ///
     /// # Panics
     /// When no port is free.
@@ -126,7 +147,7 @@ impl Running {
         F: FnOnce(TcpListener, CancellationToken) -> S,
         S: Future<Output = Result<(), NodeError>> + Send + 'static,
     {
-        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), serve).await
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], free_port())), serve).await
     }
 
     /// Serves on a given address, e.g. that of a service that was stopped.

@@ -5,29 +5,24 @@ use std::collections::HashMap;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use super::NO_MIGRATIONS;
 use crate::bus::Bus;
 use crate::event::NewEvent;
-use crate::store::{DatabaseUrl, Migrations, Store, StoreError};
+use crate::store::{DatabaseUrl, Store, StoreError};
 use crate::{deadline, outbox, relay};
 
 /// Publishes events as their services would.
 pub struct Publisher {
     dir: TempDir,
     bus: Bus,
-    migrations: fn() -> Migrations,
     outboxes: HashMap<&'static str, Store>,
     shutdown: CancellationToken,
 }
 
 impl Publisher {
-    /// Publishes on this broker. `migrations` are any service's: only the outbox beside its tables is used.
-    ///
-    /// # Panics
-    /// When there is no room for temporary files.
-    #[must_use]
-    pub fn new(bus: Bus, migrations: fn() -> Migrations) -> Self {
+    pub(super) fn new(bus: Bus) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Self { dir, bus, migrations, outboxes: HashMap::new(), shutdown: CancellationToken::new() }
+        Self { dir, bus, outboxes: HashMap::new(), shutdown: CancellationToken::new() }
     }
 
     /// Puts the events into the outboxes of their services; the relays publish them.
@@ -51,7 +46,7 @@ impl Publisher {
     fn outbox(&mut self, service: &'static str) -> &Store {
         self.outboxes.entry(service).or_insert_with(|| {
             let url = DatabaseUrl::Sqlite(self.dir.path().join(format!("{service}.db")));
-            let store = Store::open(&url, service, (self.migrations)()).expect("a fresh database");
+            let store = Store::open(&url, service, NO_MIGRATIONS).expect("a fresh database");
             let shutdown = self.shutdown.clone();
             drop(deadline::spawn(relay::run(store.clone(), self.bus.clone(), service, shutdown)));
             store

@@ -3,14 +3,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mesh::client::Credentials;
-use mesh::deadline;
-use mesh::fault::reason_of;
+use mesh::deadline::{self, Deadline};
+use mesh::fault::{Fault, reason_of, retry_delay_of};
 use proto::contract::Role;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 
-use crate::harness::{Echo, Keys, PATIENCE, call, channel, text, within};
+use crate::harness::{Echo, Keys, PATIENCE, Server, call, channel, text, within};
 
 /// Sends a note when dropped.
 struct Dropped(Arc<Notify>);
@@ -76,8 +76,7 @@ async fn a_deadline_shrinks_from_hop_to_hop_and_ends_the_work_before_the_callers
     let status = call(&caller, "Open", within("", budget)).await.unwrap_err();
     let took = began.elapsed();
     assert!(took < budget, "answered after {took:?}: {status:?}, {budgets:?}");
-    assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert_eq!(reason_of(&status).as_deref(), Some("DEADLINE_EXCEEDED"));
+    assert_is_late(&status);
     tokio::time::timeout(PATIENCE, dropped.notified()).await.expect("the last handler is dropped");
 
     let [first, second, third] = [0, 1, 2].map(|hop| budgets[hop].load(Ordering::SeqCst));
@@ -117,7 +116,23 @@ async fn connecting_counts_too() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let channel = channel("back", silent.local_addr().unwrap(), Credentials::Anonymous);
     let status = call(&channel, "Open", within("", Duration::from_millis(100))).await.unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_is_late(&status);
+    let no_time = deadline::scope(Deadline::after(Duration::ZERO), call(&channel, "Open", text("")));
+    assert_is_late(&no_time.await.unwrap_err());
+}
+
+/// T38: whose timer it was makes no difference.
+fn assert_is_late(status: &Status) {
+    assert_eq!((status.code(), reason_of(status).as_deref()), (Code::DeadlineExceeded, Some("DEADLINE_EXCEEDED")));
+    assert_eq!(retry_delay_of(status), Some(Duration::from_secs(1)), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_late_says_when_to_try_again() {
+    let keys = Keys::new();
+    let server = keys.serve("back", Echo::new(|_| std::future::pending())).await;
+    assert_is_late(&ask(&keys, &server, Some("100m")).await.unwrap_err());
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -126,7 +141,7 @@ async fn nobody_listening_is_unavailable_with_a_time_to_retry() {
     let status = call(&channel("back", gone, Credentials::Anonymous), "Open", text("")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert_eq!(reason_of(&status).as_deref(), Some("CONNECTION_FAILED"));
-    assert!(mesh::fault::retry_delay_of(&status).is_some());
+    assert!(retry_delay_of(&status).is_some());
 }
 
 #[tokio::test]
@@ -149,28 +164,28 @@ async fn a_broken_connection_is_unavailable_and_the_next_call_connects_anew() {
     assert_eq!(reason_of(&status).as_deref(), Some("CONNECTION_FAILED"));
 }
 
+/// A plain tonic channel sends exactly the header it is told to, and has no timer of its own.
+async fn ask(keys: &Keys, server: &Server, timeout: Option<&'static str>) -> Result<String, Status> {
+    let token = keys.issuer.token("alice", &[Role::Customer], Duration::from_secs(60));
+    let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect_lazy();
+    let mut request = Request::new(String::new());
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    if let Some(timeout) = timeout {
+        request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
+    }
+    let mut grpc = tonic::client::Grpc::new(plain);
+    grpc.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/mesh.test.v1.Echo/Open");
+    let answer = grpc.unary(request, path, tonic_prost::ProstCodec::<String, String>::default());
+    Ok(tokio::time::timeout(PATIENCE, answer).await.expect("every call is answered")?.into_inner())
+}
+
 #[tokio::test]
 async fn the_servers_rule_bounds_what_callers_ask_for() {
     let keys = Keys::new();
     let server = keys.serve("back", Echo::new(|_| async { Ok(seen().to_string()) })).await;
-    let token = keys.issuer.token("alice", &[Role::Customer], Duration::from_secs(60));
-    // A plain tonic channel sends exactly the header it is told to.
-    let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect_lazy();
-    let ask = async |timeout: Option<&'static str>| {
-        let mut request = Request::new(String::new());
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        if let Some(timeout) = timeout {
-            request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
-        }
-        let mut grpc = tonic::client::Grpc::new(plain.clone());
-        grpc.ready().await.unwrap();
-        let path = http::uri::PathAndQuery::from_static("/mesh.test.v1.Echo/Open");
-        grpc.unary(request, path, tonic_prost::ProstCodec::<String, String>::default())
-            .await
-            .map(tonic::Response::into_inner)
-    };
     let check = async |timeout: Option<&'static str>, expected: std::ops::RangeInclusive<u64>| {
-        let seen: u64 = ask(timeout).await.unwrap().parse().unwrap();
+        let seen: u64 = ask(&keys, &server, timeout).await.unwrap().parse().unwrap();
         assert!(expected.contains(&seen), "{timeout:?}: {seen} ms");
     };
     check(None, 4_000..=5_000).await;
@@ -180,6 +195,8 @@ async fn the_servers_rule_bounds_what_callers_ask_for() {
     check(Some("123456789S"), 4_000..=5_000).await;
     check(Some("soon"), 4_000..=5_000).await;
     check(Some("-5S"), 4_000..=5_000).await;
-    assert_eq!(ask(Some("40m")).await.unwrap_err().code(), Code::DeadlineExceeded);
+    let too_short = Fault::from_status(&ask(&keys, &server, Some("40m")).await.unwrap_err());
+    assert_eq!((too_short.code(), too_short.metadata("minimum_ms")), (Code::DeadlineExceeded, Some("50")));
+    assert_eq!(too_short.retry_delay(), None, "waiting does not give it more time");
     server.stop().await;
 }

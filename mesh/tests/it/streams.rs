@@ -115,6 +115,7 @@ async fn a_stream_ends_at_its_deadline_and_says_so() {
     let mut messages = opened(&channel, within("first", Duration::from_millis(400))).await;
     let status = end(&mut messages).await;
     assert_eq!((status.code(), reason_of(&status).as_deref()), (Code::DeadlineExceeded, Some("DEADLINE_EXCEEDED")));
+    assert!(retry_delay_of(&status).is_some());
     assert!((Duration::from_millis(350)..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
     server.stop().await;
 }

@@ -1,4 +1,4 @@
-//! What an operator's audit asks of listing: every hold, to compare with the reservations, and whether listing's own rules are kept.
+//! What an operator's audit asks of listing: every hold and every deletion, to compare with the reservations, and whether listing's own rules are kept.
 //!
 //! Each rule is one statement, so that it sees one moment of a live database.
 
@@ -10,7 +10,7 @@ use mesh::value::Day;
 
 use crate::domain::{Error, HoldState, STOCK_DAY};
 use crate::schema::holds;
-use crate::store::hold_state;
+use crate::store::{hold_state, listings};
 use crate::wire::listing_name;
 
 /// Live holds per day, as running sums of what begins and ends, against what the nights say. A date is a night, a stock the [`STOCK_DAY`].
@@ -48,6 +48,8 @@ GROUP BY listings.id, listings.review_count HAVING COUNT(reviews.id) <> listings
 pub struct Audit {
     /// Every hold, live or ended.
     pub holds: Vec<HoldRecord>,
+    /// The listings that are deleted.
+    pub deleted: Vec<Id>,
     /// One sentence for each broken rule; empty when all is well.
     pub violations: Vec<String>,
 }
@@ -93,7 +95,7 @@ struct CountRow {
     found: i64,
 }
 
-/// Reads all holds and looks for broken rules.
+/// Reads all holds and deletions, and looks for broken rules.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -101,7 +103,11 @@ struct CountRow {
 /// # Cancel safety
 /// Safe.
 pub async fn read(store: &Store) -> Result<Audit, Error> {
-    store.read(|conn| Ok(Audit { violations: violations(conn)?, holds: records(conn)? })).await
+    store
+        .read(|conn| {
+            Ok(Audit { violations: violations(conn)?, holds: records(conn)?, deleted: listings::deleted(conn)? })
+        })
+        .await
 }
 
 fn violations(conn: &mut Conn) -> QueryResult<Vec<String>> {

@@ -1,6 +1,6 @@
 //! The words of messages, in every language: for each change and audience, in full or in short.
 //!
-//! A text is complete or does not compile: each language matches every case. What a reservation lacks (a price, a day) its text leaves out.
+//! A text is complete or does not compile: each language matches every case. What a reservation lacks (a price, a day, a title) its text leaves out.
 
 mod english;
 mod korean;
@@ -52,14 +52,14 @@ pub(crate) fn of_miles(language: Language, miles: Miles) -> String {
 }
 
 impl Length {
-    /// The title, shortened if need be.
-    fn title(self, title: &str) -> String {
+    /// The title, shortened if need be. A reservation that ended before it had its place has none, nor is known what it is of.
+    fn title(self, title: &str) -> Option<String> {
         match title.char_indices().nth(SHORT_TITLE) {
             Some(_) if self == Self::Short => {
                 let kept: String = title.chars().take(SHORT_TITLE - 1).collect();
-                format!("{}…", kept.trim_end())
+                Some(format!("{}…", kept.trim_end()))
             }
-            _ => title.to_owned(),
+            _ => Some(title.to_owned()).filter(|title| !title.is_empty()),
         }
     }
 

@@ -230,6 +230,32 @@ pub(crate) fn settle(
     Ok(true)
 }
 
+/// Ends a saga whose work is undone: the reservation's last change with its events, if there is one, where `seen` stands, and
+/// the answer repeats of its request get. Whoever ended the saga before has done all of it.
+///
+/// # Errors
+/// `RollbackTransaction` when the reservation has moved meanwhile.
+pub(crate) fn end_undone(
+    conn: &mut Conn,
+    saga: &Saga,
+    seen: i64,
+    last: Option<(&Reservation, Vec<NewEvent>)>,
+    answer: Option<(&RequestKey, &[u8])>,
+) -> QueryResult<()> {
+    if !sagas::end_seen(conn, saga)? {
+        return Ok(());
+    }
+    if let Some((next, events)) = last
+        && !change(conn, seen, next, &events)?
+    {
+        return Err(diesel::result::Error::RollbackTransaction);
+    }
+    match answer {
+        Some((request, answer)) => requests::complete(conn, request, answer),
+        None => Ok(()),
+    }
+}
+
 /// How many open reservations one customer may have; 0 for any number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {

@@ -1,11 +1,10 @@
 //! The databases of all services, opened to be read, one at a time: a server's connections belong to the services.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use diesel::sql_types::{BigInt, Binary, Nullable};
+use diesel::sql_types::{BigInt, Nullable};
 use diesel::{QueryResult, QueryableByName};
 use mesh::config::DataArgs;
 use mesh::outbox;
@@ -23,12 +22,6 @@ pub(crate) struct Stores {
     data: DataArgs,
     ledger: PathBuf,
     stuck_after: Duration,
-}
-
-#[derive(QueryableByName)]
-struct Named {
-    #[diesel(sql_type = Binary)]
-    id: Id,
 }
 
 #[derive(QueryableByName)]
@@ -105,7 +98,6 @@ impl Stores {
         let reservation = reservation::audit::read(&self.store(Service::Reservation)?).await?;
         let reservation_rules = reservation::audit::violations(&reservation, settled_before);
         let listing = listing::audit::read(&self.store(Service::Listing)?).await?;
-        let deleted = self.read(Service::Listing, deleted).await?;
         let payments = self.read(Service::Payment, |conn| pages(conn, payment::audit::payments, |row| row.id)).await?;
         let payment_rules =
             self.read(Service::Payment, move |conn| payment::audit::violations(conn, settled_before)).await?;
@@ -119,7 +111,7 @@ impl Stores {
             settled_before,
             reservations: reservation.reservations.into_iter().map(|found| (found.id, found)).collect(),
             sagas: reservation.sagas,
-            deleted,
+            deleted: listing.deleted.into_iter().collect(),
             holds: listing.holds.into_iter().map(|hold| (hold.reservation, hold)).collect(),
             payments,
             books,
@@ -154,11 +146,6 @@ fn pages<Row>(
         }
         all.extend(rows);
     }
-}
-
-fn deleted(conn: &mut Conn) -> QueryResult<HashSet<Id>> {
-    let rows: Vec<Named> = diesel::sql_query("SELECT id FROM listings WHERE state = 'DELETED'").all(conn)?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 fn number(conn: &mut Conn, sql: &str) -> QueryResult<u64> {

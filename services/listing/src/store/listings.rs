@@ -130,6 +130,12 @@ pub(crate) fn page(conn: &mut Conn, page: &Page) -> QueryResult<Vec<Listing>> {
     rows.into_iter().map(Row::listing).collect()
 }
 
+/// All that are deleted, oldest first.
+pub(crate) fn deleted(conn: &mut Conn) -> QueryResult<Vec<Id>> {
+    let deleted = listings::table.filter(listings::state.eq(ListingState::Deleted.code()));
+    deleted.select(listings::id).order(listings::id).all(conn)
+}
+
 /// Keeps the listing from being changed or deleted until the transaction ends; `false` if that happened since it was read at `version`.
 pub(crate) fn share(conn: &mut Conn, id: Id, version: i64) -> QueryResult<bool> {
     let row = listings::table

@@ -8,16 +8,19 @@ use proto::reservation::v1::ReservationCompleted;
 
 use crate::harness::{Database, first_day, hold, hold_slot, on_both, received, stay};
 
-on_both!(every_hold_is_reported, a_wrong_count_is_found, every_capacity_is_counted);
+on_both!(every_hold_and_every_deletion_is_reported, a_wrong_count_is_found, every_capacity_is_counted);
 
-async fn every_hold_is_reported(db: Database) {
+async fn every_hold_and_every_deletion_is_reported(db: Database) {
     let listing = db.listing(3).await.id;
     let (kept, ended) = (hold(listing, stay(0, 2), 2), hold(listing, stay(1, 1), 1));
     db.place_hold(kept.clone()).await.expect("held");
     db.place_hold(ended.clone()).await.expect("held");
     db.release_hold(ended.reservation).await.expect("released");
     db.release_hold(hold(listing, stay(0, 1), 1).reservation).await.expect("never held");
+    let gone = db.listing(1).await.id;
+    db.delete_listing("hana", gone, "").await.expect("deleted");
     let found = audit::read(&db.store).await.expect("an audit");
+    assert_eq!(found.deleted, [gone]);
     let holds: Vec<_> =
         found.holds.iter().map(|hold| (hold.reservation, hold.listing, hold.state, hold.units)).collect();
     let expected =

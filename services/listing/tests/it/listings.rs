@@ -10,7 +10,7 @@ use proto::reservation::v1::{ReservationConfirmed, ReservationForceCancelled};
 use crate::harness::{
     Database, Server, draft, hold, hold_message, name_of, on_both, range_message, received, request, stay, won,
 };
-use mesh::testing::TestMesh;
+use mesh::testing::{TestMesh, all_pages};
 
 on_both!(
     a_listing_is_deleted_whatever_it_holds,
@@ -146,18 +146,14 @@ async fn pages_show_each_listing_once_newest_first() {
         names.insert(0, server.listing().await.name);
     }
     let mut client = server.listings("chris", Role::Customer);
-    let (mut seen, mut page_token) = (Vec::new(), String::new());
-    loop {
+    let seen = all_pages(async |page_token| {
         let request = pb::ListListingsRequest { page_size: 3, page_token };
         let page = client.list_listings(request).await.expect("a page").into_inner();
         assert!(page.listings.len() <= 3);
-        seen.extend(page.listings.into_iter().map(|listing| listing.name));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    assert_eq!(seen, names);
+        (page.listings, page.next_page_token)
+    })
+    .await;
+    assert_eq!(seen.into_iter().map(|listing| listing.name).collect::<Vec<_>>(), names);
     let other = pb::ListReviewsRequest { parent: format!("listings/{}", Id::generate()), ..Default::default() };
     let refused = server.reviews("chris", Role::Customer).list_reviews(other).await.expect_err("no such listing");
     assert_eq!(mesh::fault::reason_of(&refused).as_deref(), Some("LISTING_NOT_FOUND"));

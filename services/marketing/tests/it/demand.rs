@@ -28,7 +28,7 @@ async fn a_host_is_asked_once_by_two_replicas_on_postgres() {
 
 async fn asks_once(mut world: World, replicas: Vec<Running>) {
     let running = &replicas[0];
-    let asked = world.listen(IncrementRequested::STREAM).await;
+    let asked = world.mesh.subscriber(IncrementRequested::STREAM).await;
     let hospital = listing("users/hana", 0);
     let day = date(30);
     let book = |units| reservation(&hospital, Some(Slot::Date(day.into())), units);
@@ -49,7 +49,7 @@ async fn asks_once(mut world: World, replicas: Vec<Running>) {
     world.publish([confirmed(&another)]).await;
     world.until(running, &hospital, (3, 1, 2)).await;
 
-    let heard = asked.hear(2).await;
+    let heard = asked.wait_for(2).await;
     assert_eq!(heard.iter().map(|event| event.version).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(heard[0].causation, Some(fourth.id));
     let told: Vec<IncrementRequested> = heard.iter().map(|event| event.decode().expect("well formed")).collect();
@@ -75,12 +75,12 @@ async fn it_begins_with_what_happened_before_it_existed() {
     let past = [cancelled(&third), confirmed(&first), confirmed(&second), confirmed(&third)];
     world.publish(past.into_iter().chain([modified(&taxi, 2, 2), registered(&taxi)])).await;
     // Not before the broker has it all.
-    world.listen(ReservationConfirmed::STREAM).await.hear(4).await;
-    world.listen(ListingRegistered::STREAM).await.hear(2).await;
+    world.mesh.subscriber(ReservationConfirmed::STREAM).await.wait_for(4).await;
+    world.mesh.subscriber(ListingRegistered::STREAM).await.wait_for(2).await;
 
     let running = world.serve().await;
     world.until(&running, &taxi, (2, 1, 1)).await;
-    let heard = world.listen(IncrementRequested::STREAM).await.hear(1).await;
+    let heard = world.mesh.subscriber(IncrementRequested::STREAM).await.wait_for(1).await;
     let told: IncrementRequested = heard[0].decode().expect("well formed");
     // The newer capacity, although the older was told later.
     assert_eq!((told.capacity, told.date), (2, None));

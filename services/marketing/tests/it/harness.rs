@@ -1,12 +1,10 @@
 //! A marketing service with all that is around it, and what reservation and listing tell.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use marketing::{Config, MIGRATIONS, NAME};
-use mesh::consumer::{self, ConsumerSpec, HandlerError, Repeats};
-use mesh::event::{NewEvent, Received};
-use mesh::store::{Conn, DatabaseUrl, Id, Micros, Store};
+use marketing::{Config, NAME};
+use mesh::event::NewEvent;
+use mesh::store::{DatabaseUrl, Id, Micros};
 use mesh::testing::{Publisher, Running, TestMesh, eventually};
 use mesh::value::{Day, Zone, format_name};
 use proto::contract::{Event, Role};
@@ -14,7 +12,6 @@ use proto::listing::v1::{CapacityChanged, DateRange, Listing, ListingModified, L
 use proto::marketing::v1::marketing_service_client::MarketingServiceClient;
 use proto::marketing::v1::{ListListingDemandsRequest, ListingDemand};
 use proto::reservation::v1::{Reservation, ReservationCancelled, ReservationConfirmed, reservation::Slot};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
@@ -25,8 +22,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(database: Option<DatabaseUrl>) -> Self {
-        let mut mesh = TestMesh::start().await;
-        let publisher = Publisher::new(mesh.broker().bus().await, || MIGRATIONS);
+        let mesh = TestMesh::start().await;
+        let publisher = mesh.publisher().await;
         let mesh = if let Some(database) = database { mesh.on(database) } else { mesh };
         Self { mesh, publisher }
     }
@@ -60,39 +57,6 @@ impl World {
                 .is_some_and(|it| (it.confirmed_count, it.cancelled_count, it.increment_request_count) == counts)
         })
         .await;
-    }
-
-    /// Gathers everything in a stream, what was said before included.
-    pub(crate) async fn listen(&mut self, stream: &'static str) -> Ears {
-        let (heard, shutdown) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
-        let spec = ConsumerSpec { stream, durable: "test", subjects: Vec::new(), batch: 64, repeats: Repeats::Dropped };
-        let url = DatabaseUrl::Sqlite(self.mesh.folder().join(format!("{stream}.db")));
-        let store = Store::open(&url, "test", MIGRATIONS).expect("a fresh database");
-        let ears = Arc::clone(&heard);
-        let handler = move |_: &mut Conn, events: &[Received]| {
-            ears.lock().expect("not poisoned").extend_from_slice(events);
-            Ok::<_, HandlerError>(())
-        };
-        let bus = self.mesh.broker().bus().await;
-        drop(mesh::deadline::spawn(consumer::run(spec, bus, store, handler, shutdown.clone())));
-        Ears { heard, _shutdown: shutdown.drop_guard() }
-    }
-}
-
-/// What was heard.
-pub(crate) struct Ears {
-    heard: Arc<Mutex<Vec<Received>>>,
-    _shutdown: DropGuard,
-}
-
-impl Ears {
-    /// All of it, as soon as there is so much.
-    pub(crate) async fn hear(&self, count: usize) -> Vec<Received> {
-        eventually(SOON, || async {
-            let heard = self.heard.lock().expect("not poisoned").clone();
-            (heard.len() >= count).then_some(heard)
-        })
-        .await
     }
 }
 

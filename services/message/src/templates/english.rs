@@ -101,13 +101,13 @@ fn subject(length: Length, audience: Audience, booking: &Booking<'_>, change: Ch
         (Audience::Host, Change::Requested(_)) => "A",
         (Audience::Host, _) => "The",
     };
-    let what = match booking.kind {
-        Kind::Room => "stay at",
-        Kind::Resort => "resort stay at",
-        Kind::Taxi => "ride with",
-        Kind::Hospital => "screening at",
+    let what = match (length.title(booking.title), booking.kind) {
+        (Some(title), Kind::Room) => format!("stay at {title}"),
+        (Some(title), Kind::Resort) => format!("resort stay at {title}"),
+        (Some(title), Kind::Taxi) => format!("ride with {title}"),
+        (Some(title), Kind::Hospital) => format!("screening at {title}"),
+        (None, _) => "reservation".to_owned(),
     };
-    let title = length.title(booking.title);
     let day = |day| on_day(length, day, booking.year);
     let when = match (length, booking.slot) {
         (Length::Full, Slot::Nights { check_in, check_out }) => {
@@ -122,7 +122,7 @@ fn subject(length: Length, audience: Audience, booking: &Booking<'_>, change: Ch
         Length::Full => format!(" for {}", count(booking.persons.into(), "person")),
         Length::Short => String::new(),
     };
-    format!("{article} {what} {title}{when}{persons}")
+    format!("{article} {what}{when}{persons}")
 }
 
 fn on_day(length: Length, day: Day, year: i32) -> String {

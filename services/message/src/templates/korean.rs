@@ -87,13 +87,13 @@ fn to_host(change: Change<'_>) -> String {
 
 /// Ends in 예약, or in what follows it in parentheses.
 fn subject(length: Length, booking: &Booking<'_>) -> String {
-    let what = match booking.kind {
-        Kind::Room => "숙박",
-        Kind::Resort => "리조트",
-        Kind::Taxi => "택시",
-        Kind::Hospital => "검진",
+    let (title, what) = match (length.title(booking.title), booking.kind) {
+        (Some(title), Kind::Room) => (format!("[{title}] "), "숙박 "),
+        (Some(title), Kind::Resort) => (format!("[{title}] "), "리조트 "),
+        (Some(title), Kind::Taxi) => (format!("[{title}] "), "택시 "),
+        (Some(title), Kind::Hospital) => (format!("[{title}] "), "검진 "),
+        (None, _) => (String::new(), ""),
     };
-    let title = length.title(booking.title);
     let day = |day| on_day(day, booking.year);
     let when = match booking.slot {
         Slot::Nights { check_in, check_out } => format!("{}~{} ", day(check_in), day(check_out)),
@@ -104,7 +104,7 @@ fn subject(length: Length, booking: &Booking<'_>) -> String {
         Length::Full => format!("({}명)", booking.persons),
         Length::Short => String::new(),
     };
-    format!("[{title}] {when}{what} 예약{persons}")
+    format!("{title}{when}{what}예약{persons}")
 }
 
 fn on_day(day: Day, year: i32) -> String {

@@ -158,6 +158,26 @@ fn an_alarm_is_a_short_text_after_its_prefix() {
     assert_eq!(text(Channel::Alarm, ""), short);
 }
 
+/// K13: what ended before it had its place has no title and no price.
+#[test]
+fn what_a_reservation_lacks_is_left_out() {
+    let check = |language, channel, slot, expected: &str| {
+        let bare = booking(Kind::Room, "", slot);
+        let change = Change::Cancelled(Refund::Nothing);
+        assert_eq!(of_reservation(language, channel, Audience::Customer, &bare, change, ""), expected);
+    };
+    use Channel::{Message, Sms};
+    use Language::{English, Korean};
+    check(English, Message, NIGHTS, "Your reservation from 4 October to 6 October for 2 persons is cancelled.");
+    check(English, Message, Slot::Open, "Your reservation for 2 persons is cancelled.");
+    check(English, Sms, NIGHTS, "Your reservation (4 Oct–6 Oct) is cancelled.");
+    check(English, Sms, Slot::Open, "Your reservation is cancelled.");
+    check(Korean, Message, NIGHTS, "10월 4일~10월 6일 예약(2명)이 취소되었습니다.");
+    check(Korean, Message, Slot::Open, "예약(2명)이 취소되었습니다.");
+    check(Korean, Sms, Slot::Date(DAY), "10월 4일 예약이 취소되었습니다.");
+    check(Korean, Sms, Slot::Open, "예약이 취소되었습니다.");
+}
+
 #[test]
 fn amounts_are_grouped_by_thousands() {
     let check = |code: &str, minor, expected: &str| {

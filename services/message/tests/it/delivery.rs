@@ -10,13 +10,12 @@ use proto::message::v1::{MessageSent, message as contract};
 
 use crate::harness::{Harness, SOON, beside, config, lines, names, sample, serve};
 use crate::news::Booking;
-use crate::published::Published;
 
 /// A4, A6, T17: two messages for a booking and two for its cancellation, from two services, all with the reservation as correlation.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_is_told_of_the_reservation_and_of_the_miles() {
     let mut harness = Harness::start().await;
-    let published = Published::by(&mut harness.mesh).await;
+    let published = harness.published().await;
     let booking = Booking::of("users/alice");
     let (made, cancelled) = (booking.made(), booking.cancelled());
     harness.publisher.publish([made.clone(), cancelled.clone()].concat()).await;
@@ -73,8 +72,8 @@ async fn a_service_that_was_down_catches_up() {
 /// A63: two instances with databases of their own share the durable consumer; each event is told by one of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_share_the_work() {
-    let mut mesh = TestMesh::start().await;
-    let mut publisher = mesh::testing::Publisher::new(mesh.broker().bus().await, || message::MIGRATIONS);
+    let mesh = TestMesh::start().await;
+    let mut publisher = mesh.publisher().await;
     let [(one, first), (two, second)] = [beside(&mesh, "one"), beside(&mesh, "two")];
     let running = [serve(one, config(&first)).await, serve(two, config(&second)).await];
     let bookings: Vec<_> = (0..300).map(|_| Booking::of("users/alice")).collect();
@@ -91,9 +90,9 @@ async fn two_instances_share_the_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_deliver_each_message_once() {
     let database = tokio::task::spawn_blocking(postgres).await.expect("no panic");
-    let mut mesh = TestMesh::start().await.on(database.url.clone());
-    let published = Published::by(&mut mesh).await;
-    let mut publisher = mesh::testing::Publisher::new(mesh.broker().bus().await, || message::MIGRATIONS);
+    let mesh = TestMesh::start().await.on(database.url.clone());
+    let published = mesh.subscriber(MessageSent::STREAM).await;
+    let mut publisher = mesh.publisher().await;
     let [(one, first), (two, second)] = [beside(&mesh, "one"), beside(&mesh, "two")];
     let running = [serve(one, config(&first)).await, serve(two, config(&second)).await];
     let bookings: Vec<_> = (0..300).map(|_| Booking::of("users/alice")).collect();

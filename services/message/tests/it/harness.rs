@@ -7,13 +7,11 @@ use std::time::Duration;
 use mesh::client::Channel;
 use mesh::node::NodeArgs;
 use mesh::store::{Id, Micros};
-use mesh::testing::{Running, TestMesh, eventually};
+use mesh::testing::{Publisher, Running, Subscriber, TestMesh, all_pages, eventually};
 use message::{Channel as Via, Config, Language, NotifierKind, State, Topic};
-use proto::contract::Role;
+use proto::contract::{Event, Role};
 use proto::message::v1::message_service_client::MessageServiceClient;
-use proto::message::v1::{ListMessagesRequest, Message, message as contract};
-
-use mesh::testing::Publisher;
+use proto::message::v1::{ListMessagesRequest, Message, MessageSent, message as contract};
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
@@ -30,8 +28,8 @@ impl Harness {
         Self::start_with(TestMesh::start().await, |_| {}).await
     }
 
-    pub(crate) async fn start_with(mut mesh: TestMesh, configure: impl FnOnce(&mut Config)) -> Self {
-        let publisher = Publisher::new(mesh.broker().bus().await, || message::MIGRATIONS);
+    pub(crate) async fn start_with(mesh: TestMesh, configure: impl FnOnce(&mut Config)) -> Self {
+        let publisher = mesh.publisher().await;
         let mut config = config(&mesh.folder().join("messages.jsonl"));
         configure(&mut config);
         Self { message: serve(mesh.node(), config.clone()).await, mesh, publisher, config }
@@ -39,6 +37,11 @@ impl Harness {
 
     pub(crate) fn client(&self, user: &str, role: Role) -> MessageServiceClient<Channel> {
         MessageServiceClient::new(self.mesh.user("message", self.message.address, user, role))
+    }
+
+    /// What the service publishes.
+    pub(crate) async fn published(&self) -> Subscriber {
+        self.mesh.subscriber(MessageSent::STREAM).await
     }
 
     /// Waits until there are so many messages in this state, as an operator sees them.
@@ -87,18 +90,13 @@ pub(crate) async fn serve(node: NodeArgs, config: Config) -> Running {
 
 /// Every page of the list.
 pub(crate) async fn list(mut client: MessageServiceClient<Channel>, reservation: &str, page_size: i32) -> Vec<Message> {
-    let mut messages = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    all_pages(async |page_token| {
         let request = ListMessagesRequest { reservation: reservation.to_owned(), page_size, page_token };
         let page = client.list_messages(request).await.expect("a page").into_inner();
         assert!(page.messages.len() <= page_size as usize);
-        messages.extend(page.messages);
-        if page.next_page_token.is_empty() {
-            return messages;
-        }
-        page_token = page.next_page_token;
-    }
+        (page.messages, page.next_page_token)
+    })
+    .await
 }
 
 /// The lines of a notifier's file; a line that is not whole fails the test. What follows the last of them is still being written.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mesh::testing::TestMesh;
+use mesh::testing::{Program, TestMesh, free_port};
 use message::NotifierKind;
 use message::notifier::{DeliveryError, Notifier, SmtpNotifier, SmtpSettings};
 use proto::contract::Event;
@@ -14,14 +14,13 @@ use tokio::net::TcpListener;
 
 use crate::harness::{Harness, lines, sample};
 use crate::news::Booking;
-use crate::published::Published;
-use crate::python::Server;
+use crate::python;
 
 const FROM: &str = "Holdfast <no-reply@holdfast.example>";
 
 /// A mail server and what it took.
 struct Post {
-    server: Server,
+    server: Program,
     file: PathBuf,
     _folder: TempDir,
 }
@@ -30,7 +29,7 @@ impl Post {
     async fn start(replies: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("mails.jsonl");
-        Self { server: Server::smtp(&file, replies).await, file, _folder: folder }
+        Self { server: python::smtp(&file, replies).await, file, _folder: folder }
     }
 
     fn mails(&self) -> Vec<serde_json::Value> {
@@ -152,7 +151,7 @@ async fn a_mail_that_is_refused_for_good_is_given_up_at_once() {
     for reply in ["RCPT:550 no such user alice@example.com", "DATA:554 not wanted"] {
         let post = Post::start(&[reply]).await;
         let mut harness = harness(&post.url()).await;
-        let published = Published::by(&mut harness.mesh).await;
+        let published = harness.published().await;
         let message = told(&mut harness, "users/alice", contract::State::Failed).await;
         assert_eq!(message.attempts, 1, "{reply}");
         assert_eq!(published.wait_for(1).await[0].kind, MessageFailed::TYPE);
@@ -173,7 +172,7 @@ async fn a_refusal_does_not_name_the_recipient() {
 async fn a_user_without_an_address_is_given_up_at_once() {
     let post = Post::start(&[]).await;
     let mut harness = harness(&post.url()).await;
-    let published = Published::by(&mut harness.mesh).await;
+    let published = harness.published().await;
     let message = told(&mut harness, "users/alice@", contract::State::Failed).await;
     assert_eq!(message.attempts, 1);
     assert_eq!(published.wait_for(1).await[0].kind, MessageFailed::TYPE);
@@ -183,7 +182,7 @@ async fn a_user_without_an_address_is_given_up_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_absent_mail_server_is_tried_until_the_last_try() {
-    let absent = SocketAddr::from(([127, 0, 0, 1], mesh::testing::free_port()));
+    let absent = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut harness = harness(&format!("smtp://{absent}")).await;
     let message = told(&mut harness, "users/alice", contract::State::Failed).await;
     assert_eq!(message.attempts, 3);

@@ -5,7 +5,6 @@ mod harness;
 mod hook;
 mod mail;
 mod news;
-mod published;
 mod python;
 mod reading;
 mod telling;

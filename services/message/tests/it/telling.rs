@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mesh::consumer::{self, ConsumerSpec, HandlerError, Repeats};
 use mesh::event::{NewEvent, Received, filter};
 use mesh::store::{Conn, Store};
-use mesh::testing::{Publisher, TestMesh, eventually};
+use mesh::testing::{TestMesh, eventually};
 use message::{Language, NotifierKind};
 use proto::contract::Event;
 use proto::google::r#type::Date;
@@ -28,7 +28,6 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::{Harness, SOON, lines, serve};
 use crate::hook::Hook;
 use crate::news::Booking;
-use crate::published::Published;
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -300,7 +299,7 @@ async fn what_becomes_of_a_message_belongs_to_its_cause() {
         config.message_webhook_secret = Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into());
     })
     .await;
-    let published = Published::by(&mut harness.mesh).await;
+    let published = harness.published().await;
     let booking = Booking::of("users/alice");
     let mut causes = Vec::new();
     for (told, expected) in [(booking.made(), MessageSent::TYPE), (booking.cancelled(), MessageFailed::TYPE)] {
@@ -337,7 +336,7 @@ async fn the_consumer_of_the_version_before_goes_on() {
     };
     let shutdown = CancellationToken::new();
     let old = mesh::deadline::spawn(consumer::run(spec, mesh.broker().bus().await, store, handler, shutdown.clone()));
-    let mut publisher = Publisher::new(mesh.broker().bus().await, || message::MIGRATIONS);
+    let mut publisher = mesh.publisher().await;
     let [first, second, taxi_ride] = ["users/alice", "users/bob", "users/carol"].map(Booking::of);
     publisher.publish(vec![first.made().remove(0)]).await;
     eventually(SOON, || async { *before.borrow() == 1 }).await;

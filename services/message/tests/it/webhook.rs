@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mesh::store::Micros;
-use mesh::testing::TestMesh;
+use mesh::testing::{Program, TestMesh, free_port};
 use message::NotifierKind;
 use message::notifier::{DeliveryError, Notifier, WebhookNotifier, WebhookSettings};
 use proto::contract::Event;
@@ -14,8 +14,7 @@ use tokio::net::TcpListener;
 use crate::harness::{Harness, sample};
 use crate::hook::{Hook, Posted};
 use crate::news::Booking;
-use crate::published::Published;
-use crate::python::Server;
+use crate::python;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -31,7 +30,7 @@ async fn harness(url: &str, configure: impl FnOnce(&mut message::Config)) -> Har
     .await
 }
 
-fn url(server: &Server) -> String {
+fn url(server: &Program) -> String {
     format!("http://{}/hook", server.address)
 }
 
@@ -91,7 +90,7 @@ async fn a_webhook_is_tried_until_it_takes_the_message() {
 async fn a_message_is_given_up_after_the_last_try() {
     let hook = Hook::start(&[], 503).await;
     let mut harness = harness(&hook.url(), |_| {}).await;
-    let published = Published::by(&mut harness.mesh).await;
+    let published = harness.published().await;
     harness.publisher.publish(Booking::of("users/alice").made()).await;
     let messages = harness.settled(contract::State::Failed, 2).await;
     assert!(messages.iter().all(|message| message.attempts == 3 && message.send_time.is_none()));
@@ -106,7 +105,7 @@ async fn a_message_is_given_up_after_the_last_try() {
 async fn a_webhook_that_is_gone_is_not_tried_again() {
     let hook = Hook::start(&[], 410).await;
     let mut harness = harness(&hook.url(), |_| {}).await;
-    let published = Published::by(&mut harness.mesh).await;
+    let published = harness.published().await;
     harness.publisher.publish(Booking::of("users/alice").made()).await;
     let messages = harness.settled(contract::State::Failed, 2).await;
     assert!(messages.iter().all(|message| message.attempts == 1));
@@ -118,14 +117,14 @@ async fn a_webhook_that_is_gone_is_not_tried_again() {
 /// The reference library takes every delivery, also with either secret while they change.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_independent_receiver_accepts_what_is_signed() {
-    let server = Server::webhook(SECRET, 0).await;
+    let server = python::webhook(SECRET, 0).await;
     let mut harness = harness(&url(&server), |_| {}).await;
     harness.publisher.publish(Booking::of("users/alice").made()).await;
     let messages = harness.settled(contract::State::Sent, 2).await;
     assert!(messages.iter().all(|message| message.attempts == 1));
     harness.message.stop().await;
 
-    let next = Server::webhook(OTHER_SECRET, 0).await;
+    let next = python::webhook(OTHER_SECRET, 0).await;
     let rotating = format!("{OTHER_SECRET} {SECRET}");
     for receiver in [&server, &next] {
         deliver_one(&notifier(receiver.address, &rotating, Duration::from_secs(5))).await.expect("accepted");
@@ -134,7 +133,7 @@ async fn an_independent_receiver_accepts_what_is_signed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_independent_receiver_refuses_another_secret() {
-    let server = Server::webhook(OTHER_SECRET, 0).await;
+    let server = python::webhook(OTHER_SECRET, 0).await;
     let mut harness = harness(&url(&server), |_| {}).await;
     harness.publisher.publish(Booking::of("users/alice").made()).await;
     let messages = harness.settled(contract::State::Failed, 2).await;
@@ -148,7 +147,7 @@ async fn an_independent_receiver_refuses_what_is_replayed_or_altered() {
     let hook = Hook::start(&[], 204).await;
     deliver_one(&notifier(hook.address, SECRET, Duration::from_secs(5))).await.expect("accepted");
     let caught = hook.posted().remove(0);
-    let [now, late] = [Server::webhook(SECRET, 0).await, Server::webhook(SECRET, 6).await];
+    let [now, late] = [python::webhook(SECRET, 0).await, python::webhook(SECRET, 6).await];
 
     let later: i64 = caught.timestamp.parse::<i64>().expect("seconds") + 1;
     let body = String::from_utf8(caught.body.to_vec()).expect("text").replace("users/alice", "users/mallory");
@@ -167,7 +166,7 @@ async fn an_independent_receiver_refuses_what_is_replayed_or_altered() {
     }
 }
 
-async fn post(server: &Server, posted: Posted) -> (u16, String) {
+async fn post(server: &Program, posted: Posted) -> (u16, String) {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().expect("a client");
     let request = client
         .post(url(server))
@@ -208,7 +207,7 @@ async fn redirects_are_not_followed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_without_an_answer_ends_in_time() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let absent = SocketAddr::from(([127, 0, 0, 1], mesh::testing::free_port()));
+    let absent = SocketAddr::from(([127, 0, 0, 1], free_port()));
     for address in [silent.local_addr().expect("bound"), absent] {
         let notifier = notifier(address, SECRET, Duration::from_millis(200));
         let outcome = tokio::time::timeout(notifier.time_limit() * 10, deliver_one(&notifier)).await.expect("in time");

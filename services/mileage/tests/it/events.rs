@@ -3,49 +3,19 @@
 use std::time::Duration;
 
 use mesh::event::NewEvent;
-use mesh::store::{DatabaseUrl, Id, Micros, Migrations, Store, StoreError};
-use mesh::testing::{TestMesh, eventually};
-use mesh::{deadline, outbox, relay};
+use mesh::store::{Id, Micros};
+use mesh::testing::{Publisher, TestMesh, eventually};
 use proto::contract::Event;
 use proto::mileage::v1::mileage_entry::Kind;
 use proto::payment::v1::payment::State;
 use proto::payment::v1::{MileageAccrual, Payment, PaymentApproved, PaymentCancelled};
-use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Service, accrual};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Publishes as payment does: from an outbox.
-struct Publisher {
-    store: Store,
-    shutdown: CancellationToken,
-}
-
-impl Publisher {
-    async fn start(mesh: &mut TestMesh) -> Self {
-        const NONE: diesel_migrations::EmbeddedMigrations =
-            diesel_migrations::embed_migrations!("tests/it/no_migrations");
-        let url = DatabaseUrl::Sqlite(mesh.folder().join("publisher.db"));
-        let store = Store::open(&url, "payment", Migrations { sqlite: NONE, postgres: NONE }).expect("a database");
-        let (bus, shutdown) = (mesh.broker().bus().await, CancellationToken::new());
-        drop(deadline::spawn(relay::run(store.clone(), bus, "payment", shutdown.clone())));
-        Self { store, shutdown }
-    }
-
-    async fn publish<E: Event>(&self, event: &E, version: i64) {
-        let event = NewEvent::of(event, Id::generate(), version, "r", None, Micros::now());
-        self.store
-            .write(move |conn| Ok::<_, StoreError>(outbox::push(conn, "payment", &event)?))
-            .await
-            .expect("stored");
-    }
-}
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-    }
+async fn publish<E: Event>(publisher: &mut Publisher, event: &E, version: i64) {
+    publisher.publish(vec![NewEvent::of(event, Id::generate(), version, "r", None, Micros::now())]).await;
 }
 
 fn payment(user: &str, points: i64, accrual: MileageAccrual) -> Payment {
@@ -63,34 +33,34 @@ fn payment(user: &str, points: i64, accrual: MileageAccrual) -> Payment {
 
 #[tokio::test]
 async fn pending_miles_are_earned_and_cancelled_ones_taken_back_once() {
-    let mut mesh = TestMesh::start().await;
-    let publisher = Publisher::start(&mut mesh).await;
+    let mesh = TestMesh::start().await;
+    let mut publisher = mesh.publisher().await;
     let service = Service::start(mesh).await;
 
     // Left pending by payment: earned from the event (A50), once (K10).
     let pending = payment("alice", 5, MileageAccrual::Pending);
     for version in [1, 2] {
-        publisher.publish(&PaymentApproved { payment: Some(pending.clone()) }, version).await;
+        publish(&mut publisher, &PaymentApproved { payment: Some(pending.clone()) }, version).await;
     }
     eventually(PATIENCE, || async { service.balance("alice").await == 5 }).await;
 
     // Earned with the payment: the event does nothing.
     let done = payment("bob", 7, MileageAccrual::Done);
-    publisher.publish(&PaymentApproved { payment: Some(done) }, 1).await;
+    publish(&mut publisher, &PaymentApproved { payment: Some(done) }, 1).await;
     // Not to earn anything.
     let none = payment("carol", 0, MileageAccrual::Unspecified);
-    publisher.publish(&PaymentApproved { payment: Some(none.clone()) }, 1).await;
-    publisher.publish(&PaymentCancelled { payment: Some(none) }, 2).await;
+    publish(&mut publisher, &PaymentApproved { payment: Some(none.clone()) }, 1).await;
+    publish(&mut publisher, &PaymentCancelled { payment: Some(none) }, 2).await;
 
     // K10, K15: cancelled twice, taken back once, found by the payment.
     for version in [3, 4] {
-        publisher.publish(&PaymentCancelled { payment: Some(pending.clone()) }, version).await;
+        publish(&mut publisher, &PaymentCancelled { payment: Some(pending.clone()) }, version).await;
     }
     eventually(PATIENCE, || async { service.balance("alice").await == 0 }).await;
 
     // The stream's last event: when its effect is there, everything before it was handled.
     let last = payment("last", 1, MileageAccrual::Pending);
-    publisher.publish(&PaymentApproved { payment: Some(last) }, 1).await;
+    publish(&mut publisher, &PaymentApproved { payment: Some(last) }, 1).await;
     eventually(PATIENCE, || async { service.balance("last").await == 1 }).await;
 
     let entries = service.entries("alice").await;
@@ -105,8 +75,8 @@ async fn pending_miles_are_earned_and_cancelled_ones_taken_back_once() {
 
 #[tokio::test]
 async fn a_call_thought_lost_and_its_event_earn_once_together() {
-    let mut mesh = TestMesh::start().await;
-    let publisher = Publisher::start(&mut mesh).await;
+    let mesh = TestMesh::start().await;
+    let mut publisher = mesh.publisher().await;
     let service = Service::start(mesh).await;
     let called = accrual("alice", 5);
     service.accrue(&called).await.expect("accrues");
@@ -115,23 +85,23 @@ async fn a_call_thought_lost_and_its_event_earn_once_together() {
         reservation: called.reservation,
         ..payment("alice", 5, MileageAccrual::Pending)
     };
-    publisher.publish(&PaymentApproved { payment: Some(pending) }, 1).await;
-    publisher.publish(&PaymentApproved { payment: Some(payment("last", 1, MileageAccrual::Pending)) }, 1).await;
+    publish(&mut publisher, &PaymentApproved { payment: Some(pending) }, 1).await;
+    publish(&mut publisher, &PaymentApproved { payment: Some(payment("last", 1, MileageAccrual::Pending)) }, 1).await;
     eventually(PATIENCE, || async { service.balance("last").await == 1 }).await;
     assert_eq!(service.balance("alice").await, 5);
 }
 
 #[tokio::test]
 async fn an_event_that_cannot_be_does_not_stop_the_others() {
-    let mut mesh = TestMesh::start().await;
-    let publisher = Publisher::start(&mut mesh).await;
+    let mesh = TestMesh::start().await;
+    let mut publisher = mesh.publisher().await;
     let service = Service::start(mesh).await;
     // Earned five already, and now six: a fault somewhere, for the dead letters.
     let called = accrual("alice", 5);
     service.accrue(&called).await.expect("accrues");
     let wrong = Payment { name: called.payment, ..payment("alice", 6, MileageAccrual::Pending) };
-    publisher.publish(&PaymentApproved { payment: Some(wrong) }, 1).await;
-    publisher.publish(&PaymentApproved { payment: Some(payment("last", 1, MileageAccrual::Pending)) }, 1).await;
+    publish(&mut publisher, &PaymentApproved { payment: Some(wrong) }, 1).await;
+    publish(&mut publisher, &PaymentApproved { payment: Some(payment("last", 1, MileageAccrual::Pending)) }, 1).await;
     eventually(PATIENCE, || async { service.balance("last").await == 1 }).await;
     assert_eq!(service.balance("alice").await, 5);
 }

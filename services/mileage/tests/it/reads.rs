@@ -1,7 +1,7 @@
 //! Accounts and entries, and who may see them.
 
 use mesh::store::{Exec, Store, StoreError};
-use mesh::testing::TestMesh;
+use mesh::testing::{TestMesh, all_pages};
 use proto::contract::Role;
 use proto::mileage::v1::{GetMileageAccountRequest, ListMileageEntriesRequest};
 use tonic::Code;
@@ -43,16 +43,13 @@ async fn entries_come_in_pages_newest_first() {
         service.accrue(&accrual("alice", points)).await.expect("accrues");
     }
     let mut client = service.reader("alice", Role::Customer);
-    let (mut found, mut page_token) = (Vec::new(), String::new());
-    loop {
+    let entries = all_pages(async |page_token| {
         let request = ListMileageEntriesRequest { parent: "users/me".to_owned(), page_size: 2, page_token };
         let page = client.list_mileage_entries(request).await.expect("lists").into_inner();
-        found.extend(page.mileage_entries.iter().map(|entry| (entry.points, entry.balance)));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        (page.mileage_entries, page.next_page_token)
+    })
+    .await;
+    let found: Vec<_> = entries.iter().map(|entry| (entry.points, entry.balance)).collect();
     assert_eq!(found, [(5, 15), (4, 10), (3, 6), (2, 3), (1, 1)]);
     let request =
         ListMileageEntriesRequest { parent: "users/me".to_owned(), page_size: 2, page_token: "bogus".to_owned() };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mesh::store::{Conn, Exec, Id, Micros, Store, StoreError};
+use mesh::testing::all_pages;
 use mesh::value::format_name;
 use proto::contract::Role;
 use proto::payment::v1::charge_service_client::ChargeServiceClient;
@@ -40,19 +41,13 @@ async fn lists_are_the_callers_own_newest_first_in_pages() {
         names.push(service.charge(&request).await.expect("charges").name);
     }
     let list = async |caller: &str, role| {
-        let (mut client, mut found, mut page_token) = (service.reader(caller, role), Vec::new(), String::new());
-        loop {
-            let page = client
-                .list_payments(ListPaymentsRequest { page_size: 2, page_token })
-                .await
-                .expect("lists")
-                .into_inner();
-            found.extend(page.payments.into_iter().map(|payment| payment.name));
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return found;
-            }
-        }
+        let mut client = service.reader(caller, role);
+        all_pages(async |page_token| {
+            let request = ListPaymentsRequest { page_size: 2, page_token };
+            let page = client.list_payments(request).await.expect("lists").into_inner();
+            (page.payments.into_iter().map(|payment| payment.name).collect(), page.next_page_token)
+        })
+        .await
     };
     assert_eq!(list("alice", Role::Customer).await, [names[3].clone(), names[2].clone(), names[0].clone()]);
     assert_eq!(list("bob", Role::Customer).await, [names[1].clone()]);

@@ -16,8 +16,8 @@ use proto::reservation::v1::{
 use crate::harness::{Service, order, reason, registration, told, won};
 
 async fn start() -> (Service, Publisher) {
-    let mut mesh = TestMesh::start().await;
-    let publisher = Publisher::new(mesh.broker().bus().await, payment::migrations);
+    let mesh = TestMesh::start().await;
+    let publisher = mesh.publisher().await;
     (Service::start(mesh, &[]).await, publisher)
 }
 

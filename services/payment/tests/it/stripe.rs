@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mesh::fault::Fault;
 use mesh::store::{Id, Micros};
-use mesh::testing::TestMesh;
+use mesh::testing::{Program, TestMesh};
 use mesh::value::{Currency, Money};
 use payment::domain::PaymentMethod;
 use payment::provider::stripe::{Settings, Stripe};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::harness::{Service, attempt, order, reason};
-use crate::stripe_server::{Line, Server};
+use crate::stripe_server::{Line, localstripe, stripe_mock};
 
 const KEY: &str = "sk_test_123456789";
 
@@ -41,7 +41,7 @@ async fn with_stripe(server: std::net::SocketAddr) -> Service {
 }
 
 /// Asks localstripe itself.
-async fn ask(server: &Server, path: &str) -> Value {
+async fn ask(server: &Program, path: &str) -> Value {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().expect("a client");
     let answer = client.get(format!("http://{}{path}", server.address)).bearer_auth(KEY).send().await.expect("answers");
     serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON")
@@ -49,7 +49,7 @@ async fn ask(server: &Server, path: &str) -> Value {
 
 #[tokio::test]
 async fn every_request_is_one_that_stripes_api_description_allows() {
-    let server = Server::stripe_mock().await;
+    let server = stripe_mock().await;
     let stripe = adapter(server.address);
     // It answers with samples of the description: an intent that still needs a payment method, so nothing counts as taken.
     let outcome = stripe.charge(&charge("pm_card_visa", Micros::now())).await.expect("the form is accepted");
@@ -64,7 +64,7 @@ async fn every_request_is_one_that_stripes_api_description_allows() {
 #[tokio::test]
 async fn stripe_mock_does_refuse_what_the_description_does_not_allow() {
     // Otherwise the test above would show nothing.
-    let server = Server::stripe_mock().await;
+    let server = stripe_mock().await;
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().expect("a client");
     let answer = client.post(format!("http://{}/v1/payment_intents", server.address)).bearer_auth(KEY);
     assert_eq!(answer.form(&[("amount", "much"), ("currency", "krw")]).send().await.expect("answers").status(), 400);
@@ -72,7 +72,7 @@ async fn stripe_mock_does_refuse_what_the_description_does_not_allow() {
 
 #[tokio::test]
 async fn a_wrong_key_is_our_problem_and_no_refusal() {
-    let server = Server::stripe_mock().await;
+    let server = stripe_mock().await;
     let url = format!("http://{}/", server.address).parse().expect("an address");
     let stripe = Stripe::new(&Settings { url, key: SecretString::from("nonsense"), timeout: Duration::from_secs(5) })
         .expect("a client");
@@ -82,7 +82,7 @@ async fn a_wrong_key_is_our_problem_and_no_refusal() {
 
 #[tokio::test]
 async fn a_payment_is_charged_and_refunded_at_stripe() {
-    let server = Server::localstripe().await;
+    let server = localstripe().await;
     let service = with_stripe(server.address).await;
     let wanted = order("pm_card_visa");
     let charged = service.charge(&wanted).await.expect("charges");
@@ -104,7 +104,7 @@ async fn a_payment_is_charged_and_refunded_at_stripe() {
 
 #[tokio::test]
 async fn a_second_attempt_is_an_intent_of_its_own_and_the_one_that_is_refunded() {
-    let server = Server::localstripe().await;
+    let server = localstripe().await;
     let service = with_stripe(server.address).await;
     let wanted = order("pm_card_chargeCustomerFail");
     assert_eq!(reason(&service.charge(&wanted).await.expect_err("declined")), "PAYMENT_DECLINED");
@@ -123,7 +123,7 @@ async fn a_second_attempt_is_an_intent_of_its_own_and_the_one_that_is_refunded()
 
 #[tokio::test]
 async fn stripes_refusals_are_refusals() {
-    let server = Server::localstripe().await;
+    let server = localstripe().await;
     let service = with_stripe(server.address).await;
     let declined = service.charge(&order("pm_card_chargeCustomerFail")).await.expect_err("declined");
     let fault = Fault::from_status(&declined);
@@ -138,7 +138,7 @@ async fn stripes_refusals_are_refusals() {
 #[tokio::test]
 async fn a_refund_while_the_provider_is_down_is_finished_when_it_is_back() {
     // C8: accepted although payment's provider is away; the money is back later, once.
-    let server = Server::localstripe().await;
+    let server = localstripe().await;
     let line = Line::to(server.address).await;
     let service = with_stripe(line.address).await;
     let wanted = order("pm_card_visa");
@@ -160,7 +160,7 @@ async fn a_refund_while_the_provider_is_down_is_finished_when_it_is_back() {
 
 #[tokio::test]
 async fn a_charge_while_the_provider_is_down_is_made_when_it_is_back() {
-    let server = Server::localstripe().await;
+    let server = localstripe().await;
     let line = Line::to(server.address).await;
     let service = with_stripe(line.address).await;
     line.cut();

@@ -238,7 +238,7 @@ impl App {
         }
         let limit = Deadline::new(deadline.at().checked_sub(REFUND_MARGIN).unwrap_or(deadline.at()));
         let refunded = deadline::scope(limit, self.driver.callees().refund(command.id)).await;
-        if !matches!(refunded, Ok(true)) {
+        if !refunded.is_ok_and(|refunded| refunded.is_back) {
             return self.answer(command, Answer::of(&reservation)).await;
         }
         let change = reservation.cancelled(true, Micros::now());

@@ -265,10 +265,29 @@ impl Reservation {
         Change::told(Fact::Completed, self.moved(State::Completed, at))
     }
 
-    /// Its listing was deleted.
+    /// Its listing was deleted. Of a reservation that never rested it is told when all is [undone](Self::undone).
     #[must_use]
     pub fn force_cancelled(&self, at: Micros) -> Change {
-        Change::told(Fact::ForceCancelled, self.moved(State::ForceCancelled, at))
+        let next = self.moved(State::ForceCancelled, at);
+        if self.state == State::Requested { Change::untold(next) } else { Change::told(Fact::ForceCancelled, next) }
+    }
+
+    /// Its saga has undone what was done; `payment` was taken and given back. `None` when all is stored and told already.
+    #[must_use]
+    pub fn undone(&self, rested: bool, payment: Option<Id>, at: Micros) -> Option<Change> {
+        let paid = || Self { payment: self.payment.or(payment), ..self.clone() };
+        match self.state {
+            State::Requested => Some(self.refused(at)),
+            State::CancelRequested => Some(paid().cancelled(rested, at)),
+            State::ForceCancelled if !rested => Some(Change::told(Fact::ForceCancelled, paid())),
+            _ => None,
+        }
+    }
+
+    /// Whether it was ended while its saga was at the first step, so that its deal may not be stored yet.
+    #[must_use]
+    pub fn lacks_deal(&self) -> bool {
+        self.deal.is_none() && matches!(self.state, State::CancelRequested | State::ForceCancelled)
     }
 
     /// Refunded, or nothing was to be. A reservation that never rested tells now that it was to be cancelled.

@@ -130,6 +130,12 @@ fn each_fact_is_told_at_the_version_it_led_to() {
 
     assert_eq!(told(&room.next.completed(AT)), [(Fact::Completed, State::Completed, 3)]);
     assert_eq!(told(&room.next.force_cancelled(AT)), [(Fact::ForceCancelled, State::ForceCancelled, 3)]);
+    let never_rested = of(5, Approval::None, Payment::AtBooking).force_cancelled(AT);
+    assert!(never_rested.told.is_empty(), "until it is undone");
+    let undone = never_rested.next.undone(false, paid, AT).expect("to be told");
+    assert_eq!(told(&undone), [(Fact::ForceCancelled, State::ForceCancelled, 2)]);
+    assert_eq!(undone.next.payment, paid);
+    assert_eq!(never_rested.next.undone(true, paid, AT), None, "one that rested has told it already");
     let refused = of(5, Approval::None, Payment::AtBooking).refused(AT);
     assert!(refused.told.is_empty() && refused.next.deal.is_none(), "T42: nobody is told");
 }

@@ -35,20 +35,22 @@ impl Callees {
 
     /// Takes the place.
     pub(super) async fn place(&self, reservation: &Reservation, saga: &Saga) -> Result<Deal, Failure> {
-        let request = PlaceHoldRequest {
-            reservation: format_name("reservations", reservation.id),
-            listing: format_name("listings", reservation.listing),
-            customer: format_user(&reservation.customer),
-            slot: convert::to_hold_slot(reservation.slot),
-            units: reservation.units,
-            persons: reservation.persons,
-            expected_total: saga.expected_total.map(Into::into),
-        };
+        let request = place_request(reservation, saga);
         let placed = self.holds.clone().place_hold(request).await.map_err(|status| place_failure(&status))?;
         convert::deal(placed.into_inner()).ok_or_else(|| {
             tracing::error!(reservation = %reservation.id, "listing answered a hold under no deal");
             Failure::ComeBack(Trouble::ListingUnavailable)
         })
+    }
+
+    /// The deal the place is held under, by placing it once more; `None` when it is not held and cannot be.
+    pub(super) async fn deal(&self, reservation: &Reservation, saga: &Saga) -> Result<Option<Deal>, Fault> {
+        let placed = self.holds.clone().place_hold(place_request(reservation, saga)).await;
+        match placed.map_err(|status| Fault::from_status(&status)) {
+            Ok(placed) => Ok(convert::deal(placed.into_inner())),
+            Err(fault) if is_outage(fault.code()) => Err(fault),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Tells payment of what will be paid.
@@ -101,12 +103,36 @@ impl Callees {
         released.map(|_| ()).map_err(|status| Fault::from_status(&status))
     }
 
-    /// Gives the money back, or sees to it that none is taken; answers whether it is back.
-    pub(crate) async fn refund(&self, reservation: Id) -> Result<bool, Fault> {
+    /// Gives the money back, or sees to it that none is taken.
+    pub(crate) async fn refund(&self, reservation: Id) -> Result<Refunded, Fault> {
         let request = RefundPaymentRequest { reservation: format_name("reservations", reservation) };
         let refunded = self.charges.clone().refund_payment(request).await;
         let payment = refunded.map_err(|status| Fault::from_status(&status))?.into_inner().payment;
-        Ok(payment.is_none_or(|payment| payment.state() == PaymentState::Cancelled))
+        let is_back = payment.as_ref().is_none_or(|payment| payment.state() == PaymentState::Cancelled);
+        // The provider's name for it comes with its answer, and a refusal has a code.
+        let taken = payment.filter(|payment| !payment.provider_reference.is_empty() && payment.decline_code.is_empty());
+        Ok(Refunded { is_back, taken: taken.and_then(|payment| id_of("payments", &payment.name)) })
+    }
+}
+
+/// What a refund has come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refunded {
+    /// Whether the money is back, or never was taken.
+    pub(crate) is_back: bool,
+    /// The payment, if it was taken.
+    pub(crate) taken: Option<Id>,
+}
+
+fn place_request(reservation: &Reservation, saga: &Saga) -> PlaceHoldRequest {
+    PlaceHoldRequest {
+        reservation: format_name("reservations", reservation.id),
+        listing: format_name("listings", reservation.listing),
+        customer: format_user(&reservation.customer),
+        slot: convert::to_hold_slot(reservation.slot),
+        units: reservation.units,
+        persons: reservation.persons,
+        expected_total: saga.expected_total.map(Into::into),
     }
 }
 
@@ -147,7 +173,7 @@ fn charge_failure(fault: &Fault) -> Failure {
 fn trouble(fault: &Fault, otherwise: Trouble) -> Trouble {
     match fault.code() {
         Code::DeadlineExceeded => Trouble::OutOfTime,
-        Code::Unavailable | Code::Aborted | Code::ResourceExhausted => otherwise,
+        code if is_outage(code) => otherwise,
         // Neither a refusal of the contract nor an outage: somebody's bug. Come back when it is mended.
         code => {
             tracing::error!(
@@ -159,6 +185,11 @@ fn trouble(fault: &Fault, otherwise: Trouble) -> Trouble {
             otherwise
         }
     }
+}
+
+/// Whether a later call may be answered otherwise.
+fn is_outage(code: Code) -> bool {
+    matches!(code, Code::DeadlineExceeded | Code::Unavailable | Code::Aborted | Code::ResourceExhausted)
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use mesh::{
     fault::Fault,
-    store::{Micros, StoreError},
+    store::{Id, Micros, StoreError},
 };
 use tokio::sync::watch;
 
 use super::{Driver, LEASE_MARGIN, Outcome, Progress, UNDO_BUDGET, pause, unknown};
 use crate::{
     app::Answer,
-    domain::{Failure, Refusal, State, Trouble},
+    domain::{Failure, Refusal, Reservation, Trouble},
     events,
     store::{
         self,
@@ -21,15 +21,17 @@ impl Driver {
     pub(super) async fn backward(&self, saga: &Saga, failure: Failure, progress: &watch::Sender<Progress>) -> Outcome {
         let id = saga.reservation;
         let lease = Micros::now().plus(UNDO_BUDGET + LEASE_MARGIN);
-        let turned = self.store.write(move |conn| Ok::<_, StoreError>(sagas::turn(conn, id, &failure, lease)?)).await;
-        let failure = match turned {
-            Ok(failure) => failure,
+        let turned = self
+            .store
+            .write(move |conn| Ok::<_, StoreError>((sagas::turn(conn, id, &failure, lease)?, store::find(conn, id)?)));
+        let (failure, ended) = match turned.await {
+            Ok((failure, found)) => (failure, found.filter(Reservation::lacks_deal)),
             Err(error) => return unknown(saga, &error),
         };
         progress.send_replace(Progress::Turned(failure.clone()));
 
-        let undone = match self.undo(saga, &failure).await {
-            Ok(()) => self.end_undone(saga, &failure).await.map_err(|error| Fault::internal(&error)),
+        let undone = match self.undo(saga, &failure, ended.as_ref()).await {
+            Ok(taken) => self.end_undone(saga, &failure, taken).await.map_err(|error| Fault::internal(&error)),
             Err(fault) => Err(fault),
         };
         if let Err(fault) = undone {
@@ -41,17 +43,41 @@ impl Driver {
         Outcome::Failed(failure)
     }
 
-    /// Gives back whatever may have been taken.
-    async fn undo(&self, saga: &Saga, failure: &Failure) -> Result<(), Fault> {
+    /// Gives back whatever may have been taken; answers the payment, if one was. `ended` is the reservation if people will
+    /// be told how it ended and it lacks its deal.
+    async fn undo(&self, saga: &Saga, failure: &Failure, ended: Option<&Reservation>) -> Result<Option<Id>, Fault> {
         let (held, charged) = may_have_taken(failure, saga.takeovers);
-        let release = async { if held { self.callees().release(saga.reservation).await } else { Ok(()) } };
-        let refund = async { if charged { self.callees().refund(saga.reservation).await.map(|_| ()) } else { Ok(()) } };
+        let release = async {
+            if !held {
+                return Ok(());
+            }
+            if let Some(ended) = ended {
+                self.keep_deal(saga, ended).await?;
+            }
+            self.callees().release(saga.reservation).await
+        };
+        let refund = async {
+            if !charged {
+                return Ok(None);
+            }
+            self.callees().refund(saga.reservation).await.map(|refunded| refunded.taken)
+        };
         // Both, whatever becomes of the other: a place must not stay taken because payment is down.
         let (released, refunded) = tokio::join!(release, refund);
         released.and(refunded)
     }
 
-    async fn end_undone(&self, saga: &Saga, failure: &Failure) -> Result<(), StoreError> {
+    /// Stores the deal before the place is released: afterwards nobody can tell it. It is asked for, not handed on from the
+    /// way forward, since that may have ended with its process.
+    async fn keep_deal(&self, saga: &Saga, ended: &Reservation) -> Result<(), Fault> {
+        let Some(deal) = self.callees().deal(ended, saga).await? else { return Ok(()) };
+        let held = ended.held(deal);
+        // One that has moved meanwhile was ended by another driver of the saga, with its deal.
+        let kept = self.store.write(move |conn| Ok::<_, StoreError>(store::change(conn, held.version, &held, &[])?));
+        kept.await.map(|_| ()).map_err(|error| Fault::internal(&error))
+    }
+
+    async fn end_undone(&self, saga: &Saga, failure: &Failure, taken: Option<Id>) -> Result<(), StoreError> {
         let id = saga.reservation;
         let answer = saga
             .request
@@ -61,30 +87,18 @@ impl Driver {
             let Some(seen) = self.store.read(move |conn| Ok::<_, StoreError>(store::find(conn, id)?)).await? else {
                 return Ok(());
             };
-            let now = Micros::now();
-            let change = match seen.state {
-                State::Requested => Some(seen.refused(now)),
-                // One that never rested has told of nothing yet.
-                State::CancelRequested => Some(seen.cancelled(saga.step != Step::Book, now)),
-                _ => None,
-            };
-            let answer = answer.clone();
-            let ended = self
-                .store
-                .write(move |conn| {
-                    let answer = answer.as_ref().map(|(key, answer)| (key, answer.as_slice()));
-                    match change {
-                        Some(change) => {
-                            let events = events::of(&change);
-                            store::settle(conn, seen.version, &change.next, &events, None, answer)
-                        }
-                        None => sagas::finish(conn, id, answer).map(|()| true),
-                    }
-                    .map_err(StoreError::from)
-                })
-                .await?;
-            if ended {
-                return Ok(());
+            // One that never rested has told of nothing yet.
+            let change = seen.undone(saga.step != Step::Book, taken, Micros::now());
+            let (saga, answer) = (saga.clone(), answer.clone());
+            let ended = self.store.write(move |conn| {
+                let answer = answer.as_ref().map(|(key, answer)| (key, answer.as_slice()));
+                let change = change.as_ref().map(|change| (&change.next, events::of(change)));
+                Ok::<_, StoreError>(store::end_undone(conn, &saga, seen.version, change, answer)?)
+            });
+            match ended.await {
+                // Cancelled meanwhile: look again.
+                Err(StoreError::Database(diesel::result::Error::RollbackTransaction)) => {}
+                ended => return ended,
             }
         }
     }

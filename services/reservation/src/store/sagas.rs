@@ -2,7 +2,7 @@
 
 use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
 use mesh::{
-    requests::{self, RequestKey},
+    requests::RequestKey,
     statement,
     store::{Conn, Exec, Fetch, Id, Micros},
     value::{Currency, Money},
@@ -187,9 +187,16 @@ pub(super) fn insert(conn: &mut Conn, saga: &Saga) -> QueryResult<()> {
     diesel::insert_into(s::sagas).values(&SagaRow::from(saga)).exec(conn).map(|_| ())
 }
 
-/// Removes a saga; `false` when there was none.
-pub(super) fn end(conn: &mut Conn, id: Id) -> QueryResult<bool> {
-    Ok(diesel::delete(s::sagas.find(id)).exec(conn)? == 1)
+/// Removes a saga, if there is one.
+pub(super) fn end(conn: &mut Conn, id: Id) -> QueryResult<()> {
+    diesel::delete(s::sagas.find(id)).exec(conn).map(|_| ())
+}
+
+/// Removes a saga; `false` when it is not at the step that was seen.
+pub(super) fn end_seen(conn: &mut Conn, seen: &Saga) -> QueryResult<bool> {
+    let row = s::sagas.find(seen.reservation);
+    let row = row.filter(s::step.eq(seen.step.as_str())).filter(s::began_at.eq(seen.began_at));
+    Ok(diesel::delete(row).exec(conn)? == 1)
 }
 
 /// The saga goes to another step, if it is still at the one that was seen, going forward.
@@ -253,16 +260,6 @@ pub(crate) fn turn(conn: &mut Conn, id: Id, failure: &Failure, lease_until: Micr
     .exec(conn)?;
     let before = if turned == 1 { None } else { find(conn, id)?.and_then(|saga| saga.failure) };
     Ok(before.unwrap_or_else(|| failure.clone()))
-}
-
-/// Ends a saga whose reservation has moved already, with the answer repeats of its request get.
-pub(crate) fn finish(conn: &mut Conn, id: Id, answer: Option<(&RequestKey, &[u8])>) -> QueryResult<()> {
-    match answer {
-        // Whoever removed it before has answered.
-        Some((request, answer)) if end(conn, id)? => requests::complete(conn, request, answer),
-        Some(_) => Ok(()),
-        None => end(conn, id).map(|_| ()),
-    }
 }
 
 /// Leaves a saga to whoever comes first after `until`.

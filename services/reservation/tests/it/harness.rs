@@ -6,7 +6,7 @@ use clap::Parser;
 use mesh::{
     fault::Fault,
     store::Micros,
-    testing::{Running, TestMesh, eventually},
+    testing::{Running, TestMesh, all_pages, eventually},
     value::{Day, Zone},
 };
 use proto::{
@@ -196,17 +196,12 @@ pub(crate) async fn get(client: &Reservations, name: &str) -> Result<Reservation
 }
 
 pub(crate) async fn list(client: &Reservations) -> Vec<Reservation> {
-    let request = ListReservationsRequest { page_size: 2, page_token: String::new() };
-    let mut all = Vec::new();
-    let mut request = request;
-    loop {
-        let page = client.clone().list_reservations(request.clone()).await.expect("a page").into_inner();
-        all.extend(page.reservations);
-        if page.next_page_token.is_empty() {
-            return all;
-        }
-        request.page_token = page.next_page_token;
-    }
+    all_pages(async |page_token| {
+        let request = ListReservationsRequest { page_size: 2, page_token };
+        let page = client.clone().list_reservations(request).await.expect("a page").into_inner();
+        (page.reservations, page.next_page_token)
+    })
+    .await
 }
 
 pub(crate) async fn until(client: &Reservations, name: &str, state: State) -> Reservation {

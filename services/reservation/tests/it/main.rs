@@ -6,6 +6,7 @@ mod commands;
 mod create;
 mod forced;
 mod harness;
+mod interrupted;
 mod limits;
 mod neighbours;
 mod policies;

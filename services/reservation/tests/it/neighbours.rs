@@ -216,7 +216,10 @@ impl ChargeService for Neighbours {
                         return Err(declined(&reservation));
                     }
                     UNKNOWN => return Err(Fault::invalid("payment_method", "PAYMENT_METHOD_UNKNOWN", "unknown").into()),
-                    _ => payment.set_state(State::Approved),
+                    _ => {
+                        payment.provider_reference = format!("ch_{}", request.attempt);
+                        payment.set_state(State::Approved);
+                    }
                 }
             }
         }

@@ -1,19 +1,14 @@
 //! Reservation between neighbours that do as the test says, with everything it tells.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Parser;
 use mesh::{
     client::Channel,
-    consumer::{self, ConsumerSpec, Repeats},
-    event::{NewEvent, Received},
+    event::NewEvent,
     node::NodeArgs,
     store::{DatabaseUrl, Id, Micros, Store},
-    testing::{Publisher, Running, TestMesh, eventually, postgres},
+    testing::{Publisher, Running, Subscriber, TestMesh, eventually, free_port, postgres},
 };
 use proto::{
     contract::{Event, Role},
@@ -52,36 +47,7 @@ pub(crate) struct Scene {
     pub(crate) address: SocketAddr,
     config: reservation::Config,
     publisher: Publisher,
-    ear: Ear,
-}
-
-/// Hears all that reservation tells.
-struct Ear {
-    heard: Arc<Mutex<Vec<Received>>>,
-    shutdown: CancellationToken,
-}
-
-impl Ear {
-    async fn open(mesh: &mut TestMesh) -> Self {
-        let url = DatabaseUrl::Sqlite(mesh.folder().join("ear.db"));
-        let store = Store::open(&url, "ear", reservation::MIGRATIONS).expect("a fresh file");
-        let (heard, shutdown) = (Arc::<Mutex<Vec<Received>>>::default(), CancellationToken::new());
-        let spec = ConsumerSpec {
-            stream: ReservationConfirmed::STREAM,
-            durable: "test-on-reservation",
-            subjects: Vec::new(),
-            batch: 256,
-            repeats: Repeats::Dropped,
-        };
-        let into = Arc::clone(&heard);
-        let hear = move |_: &mut mesh::store::Conn, events: &[Received]| {
-            into.lock().expect("nobody panics with it").extend_from_slice(events);
-            Ok(())
-        };
-        let bus = mesh.broker().bus().await;
-        drop(mesh::deadline::spawn(consumer::run(spec, bus, store, hear, shutdown.clone())));
-        Self { heard, shutdown }
-    }
+    published: Subscriber,
 }
 
 impl Scene {
@@ -97,16 +63,17 @@ impl Scene {
         Self::set(TestMesh::start().await.on(postgres().url), price, policy, &[]).await
     }
 
-    async fn set(mut mesh: TestMesh, price: i64, policy: ReservationPolicy, options: &[&str]) -> Self {
+    async fn set(mesh: TestMesh, price: i64, policy: ReservationPolicy, options: &[&str]) -> Self {
         let neighbours = Neighbours::offering(price, policy);
         let (listing, payment) = (neighbours.serve_listing(&mesh).await, neighbours.serve_payment(&mesh).await);
         let (listing_url, payment_url) = (format!("http://{}", listing.address), format!("http://{}", payment.address));
         let urls = ["test", "--listing-url", &listing_url, "--payment-url", &payment_url];
         let config = Options::parse_from(urls.iter().chain(options)).reservation;
-        let publisher = Publisher::new(mesh.broker().bus().await, || reservation::MIGRATIONS);
-        let ear = Ear::open(&mut mesh).await;
-        let address = ([127, 0, 0, 1], 0).into();
-        let mut scene = Self { mesh, neighbours, listing, payment, process: None, address, config, publisher, ear };
+        let publisher = mesh.publisher().await;
+        let published = mesh.subscriber(ReservationConfirmed::STREAM).await;
+        let address = ([127, 0, 0, 1], free_port()).into();
+        let mut scene =
+            Self { mesh, neighbours, listing, payment, process: None, address, config, publisher, published };
         scene.begin().await;
         scene
     }
@@ -135,7 +102,6 @@ impl Scene {
 
     pub(crate) async fn end(mut self) {
         self.kill();
-        self.ear.shutdown.cancel();
         self.payment.stop().await;
         self.listing.stop().await;
     }
@@ -166,8 +132,7 @@ impl Scene {
     /// Waits until just this was told of a reservation, in this order, e.g. `Requested 1, Confirmed 2`.
     pub(crate) async fn told(&self, name: &str, expected: &str) {
         let told = || {
-            let heard = self.ear.heard.lock().expect("nobody panics with it");
-            let mut of: Vec<_> = heard.iter().filter(|event| event.aggregate == name).collect();
+            let mut of = self.published.about(name);
             of.sort_by_key(|event| event.version);
             let short = |kind: &str| kind.rsplit(".Reservation").next().unwrap_or_default().to_owned();
             let of: Vec<_> = of.iter().map(|event| format!("{} {}", short(&event.kind), event.version)).collect();
@@ -178,6 +143,16 @@ impl Scene {
             assert!(started.elapsed() < PATIENCE, "told was {:?}, not {expected:?}", told());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The reservation as each event told of it so far.
+    pub(crate) fn snapshots(&self, name: &str) -> Vec<Reservation> {
+        // In every event of a reservation that is field 1.
+        let events = self.published.about(name);
+        events
+            .iter()
+            .filter_map(|event| event.decode::<ReservationConfirmed>().expect("an event").reservation)
+            .collect()
     }
 
     /// Tells that a reservation's payment is refunded, as payment would.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mesh::client::Channel;
-use mesh::testing::{Publisher, Running, TestMesh, eventually};
+use mesh::testing::{Publisher, Running, TestMesh, all_pages, eventually};
 use mesh::value::format_name;
 use proto::contract::Role;
 use proto::reservation::v1::reservation;
@@ -31,8 +31,8 @@ impl Harness {
         Self::start_in(TestMesh::start().await, MAX_WATCHERS).await
     }
 
-    pub(crate) async fn start_in(mut mesh: TestMesh, max_watchers: usize) -> Self {
-        let publisher = Publisher::new(mesh.broker().bus().await, || view::MIGRATIONS);
+    pub(crate) async fn start_in(mesh: TestMesh, max_watchers: usize) -> Self {
+        let publisher = mesh.publisher().await;
         Self { view: serve(&mesh, max_watchers).await, mesh, publisher }
     }
 
@@ -93,34 +93,27 @@ pub(crate) async fn listing_view(mut client: ViewServiceClient<Channel>, place: 
 }
 
 /// The names of all pages.
-pub(crate) async fn all_trips(mut client: ViewServiceClient<Channel>, mut request: ListTripsRequest) -> Vec<String> {
-    let mut names = Vec::new();
-    loop {
-        let page = client.list_trips(request.clone()).await.expect("a page").into_inner();
-        assert!(page.trips.len() <= request.page_size as usize);
-        names.extend(page.trips.into_iter().map(|trip| trip.name));
-        if page.next_page_token.is_empty() {
-            return names;
-        }
-        request.page_token = page.next_page_token;
-    }
+pub(crate) async fn all_trips(mut client: ViewServiceClient<Channel>, request: ListTripsRequest) -> Vec<String> {
+    all_pages(async |page_token| {
+        let request = ListTripsRequest { page_token, ..request.clone() };
+        let page_size = request.page_size as usize;
+        let page = client.list_trips(request).await.expect("a page").into_inner();
+        assert!(page.trips.len() <= page_size);
+        (page.trips.into_iter().map(|trip| trip.name).collect(), page.next_page_token)
+    })
+    .await
 }
 
 /// The names of all pages.
-pub(crate) async fn all_views(
-    mut client: ViewServiceClient<Channel>,
-    mut request: ListListingViewsRequest,
-) -> Vec<String> {
-    let mut names = Vec::new();
-    loop {
-        let page = client.list_listing_views(request.clone()).await.expect("a page").into_inner();
-        assert!(page.listing_views.len() <= request.page_size as usize);
-        names.extend(page.listing_views.into_iter().map(|view| view.name));
-        if page.next_page_token.is_empty() {
-            return names;
-        }
-        request.page_token = page.next_page_token;
-    }
+pub(crate) async fn all_views(mut client: ViewServiceClient<Channel>, request: ListListingViewsRequest) -> Vec<String> {
+    all_pages(async |page_token| {
+        let request = ListListingViewsRequest { page_token, ..request.clone() };
+        let page_size = request.page_size as usize;
+        let page = client.list_listing_views(request).await.expect("a page").into_inner();
+        assert!(page.listing_views.len() <= page_size);
+        (page.listing_views.into_iter().map(|view| view.name).collect(), page.next_page_token)
+    })
+    .await
 }
 
 /// So many on each page.

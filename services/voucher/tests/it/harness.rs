@@ -1,19 +1,16 @@
 //! A voucher service with all that is around it.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mesh::client::Channel;
-use mesh::consumer::{self, ConsumerSpec, HandlerError, Repeats};
-use mesh::event::{NewEvent, Received};
-use mesh::store::{Conn, DatabaseUrl, Store, StoreError};
-use mesh::testing::{Publisher, Running, TestMesh, eventually};
+use mesh::event::NewEvent;
+use mesh::store::{DatabaseUrl, Store, StoreError};
+use mesh::testing::{Publisher, Running, TestMesh, all_pages, eventually};
 use proto::contract::Role;
 use proto::reservation::v1::Reservation;
 use proto::voucher::v1::voucher_service_client::VoucherServiceClient;
 use proto::voucher::v1::{ListVouchersRequest, Voucher, voucher::State};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::reservations::{confirmed, reservation};
 
@@ -31,8 +28,8 @@ impl World {
     }
 
     pub(crate) async fn on(database: Option<DatabaseUrl>) -> Self {
-        let mut mesh = TestMesh::start().await;
-        let publisher = Publisher::new(mesh.broker().bus().await, || voucher::MIGRATIONS);
+        let mesh = TestMesh::start().await;
+        let publisher = mesh.publisher().await;
         let mesh = match database {
             Some(database) => mesh.on(database),
             None => mesh,
@@ -82,53 +79,14 @@ impl World {
         let store = Store::open(&database, voucher::NAME, voucher::MIGRATIONS).expect("the database opens");
         store.read(|conn| Ok::<_, StoreError>(voucher::audit::read(conn)?)).await.expect("the audit reads").violations
     }
-
-    /// Gathers everything in a stream, what was said before included.
-    pub(crate) async fn listen(&mut self, stream: &'static str) -> Ears {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let shutdown = CancellationToken::new();
-        let spec = ConsumerSpec { stream, durable: "test", subjects: Vec::new(), batch: 64, repeats: Repeats::Dropped };
-        let url = DatabaseUrl::Sqlite(self.mesh.folder().join("test.db"));
-        let store = Store::open(&url, "test", voucher::MIGRATIONS).expect("a fresh database");
-        let ears = Arc::clone(&heard);
-        let handler = move |_: &mut Conn, events: &[Received]| {
-            ears.lock().expect("not poisoned").extend_from_slice(events);
-            Ok::<_, HandlerError>(())
-        };
-        let bus = self.mesh.broker().bus().await;
-        drop(mesh::deadline::spawn(consumer::run(spec, bus, store, handler, shutdown.clone())));
-        Ears { heard, _shutdown: shutdown.drop_guard() }
-    }
-}
-
-/// What was heard.
-pub(crate) struct Ears {
-    heard: Arc<Mutex<Vec<Received>>>,
-    _shutdown: DropGuard,
-}
-
-impl Ears {
-    /// Of one aggregate, in the order of the stream, as soon as there are so many.
-    pub(crate) async fn about(&self, aggregate: &str, count: usize) -> Vec<Received> {
-        eventually(SOON, || async {
-            let heard = self.heard.lock().expect("not poisoned");
-            let about: Vec<_> = heard.iter().filter(|event| event.aggregate == aggregate).cloned().collect();
-            (about.len() >= count).then_some(about)
-        })
-        .await
-    }
 }
 
 /// Every page of the list.
 pub(crate) async fn list(mut client: VoucherServiceClient<Channel>, page_size: i32) -> Vec<Voucher> {
-    let (mut vouchers, mut page_token) = (Vec::new(), String::new());
-    loop {
+    all_pages(async |page_token| {
         let page = client.list_vouchers(ListVouchersRequest { page_size, page_token }).await.expect("a page");
         let page = page.into_inner();
-        vouchers.extend(page.vouchers);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return vouchers;
-        }
-    }
+        (page.vouchers, page.next_page_token)
+    })
+    .await
 }

@@ -25,7 +25,7 @@ async fn a_voucher_lives_and_ends_on_postgres_too() {
 
 async fn lives_and_ends(mut world: World) {
     let running = world.serve().await;
-    let ears = world.listen(VoucherIssued::STREAM).await;
+    let ears = world.mesh.subscriber(VoucherIssued::STREAM).await;
     let told = reservation();
     let (first, last) = (confirmed(&told), cancelled(&told));
 
@@ -41,7 +41,7 @@ async fn lives_and_ends(mut world: World) {
     let void = world.vouchers(&running, &told).await.remove(0);
     assert_eq!((&void.name, &void.ticket_number), (&voucher.name, &voucher.ticket_number));
 
-    let heard = ears.about(&voucher.name, 2).await;
+    let heard = ears.wait_about(&voucher.name, 2).await;
     let (issued, ended) = (&heard[0], &heard[1]);
     assert_eq!((issued.kind.as_str(), ended.kind.as_str()), (VoucherIssued::TYPE, VoucherCancelled::TYPE));
     assert_eq!((issued.version, ended.version), (1, 2));
@@ -86,7 +86,7 @@ async fn a_deleted_listing_voids_a_voucher_and_a_completed_stay_keeps_it() {
 async fn repeats_issue_once_and_cancel_once() {
     let mut world = World::new().await;
     let running = world.serve().await;
-    let ears = world.listen(VoucherIssued::STREAM).await;
+    let ears = world.mesh.subscriber(VoucherIssued::STREAM).await;
     let (kept, ended) = (reservation(), reservation());
     let [first, second, last] = [confirmed(&kept), confirmed(&ended), cancelled(&ended)];
     let events = [&first, &second, &last, &second, &last, &first].map(again);
@@ -98,9 +98,9 @@ async fn repeats_issue_once_and_cancel_once() {
     let after = reservation();
     world.settle(&running, [confirmed(&after)]).await;
     let after = world.vouchers(&running, &after).await;
-    ears.about(&after[0].name, 1).await;
-    assert_eq!(ears.about(&kept[0].name, 1).await.len(), 1);
-    assert_eq!(ears.about(&ended[0].name, 2).await.len(), 2);
+    ears.wait_about(&after[0].name, 1).await;
+    assert_eq!(ears.wait_about(&kept[0].name, 1).await.len(), 1);
+    assert_eq!(ears.wait_about(&ended[0].name, 2).await.len(), 2);
     assert_eq!(world.violations(running).await, Vec::<String>::new());
 }
 
@@ -135,9 +135,9 @@ async fn one_cancelled_while_it_was_being_made_is_passed_over() {
     let nobody = Reservation { customer: String::new(), ..reservation() };
     let events = [cancelled(&early), confirmed(&nobody)];
     world.settle(&running, events).await;
-    let dead = world.listen(mesh::bus::DEAD_LETTERS).await;
-    assert_eq!(dead.about(&nobody.name, 1).await.len(), 1);
-    assert!(dead.about(&early.name, 0).await.is_empty());
+    let dead = world.mesh.subscriber(mesh::bus::DEAD_LETTERS).await;
+    assert_eq!(dead.wait_about(&nobody.name, 1).await.len(), 1);
+    assert!(dead.about(&early.name).is_empty());
     running.stop().await;
 }
 

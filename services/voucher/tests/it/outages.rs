@@ -31,9 +31,9 @@ async fn a_service_that_is_new_begins_at_the_beginning() {
     let (kept, ended) = (reservation(), reservation());
     world.publish([confirmed(&kept), confirmed(&ended), cancelled(&ended)]).await;
     // Not before the broker has them.
-    let ears = world.listen(ReservationConfirmed::STREAM).await;
-    ears.about(&kept.name, 1).await;
-    ears.about(&ended.name, 2).await;
+    let ears = world.mesh.subscriber(ReservationConfirmed::STREAM).await;
+    ears.wait_about(&kept.name, 1).await;
+    ears.wait_about(&ended.name, 2).await;
     let running = world.serve().await;
     eventually(SOON, || async { world.state(&running, &ended).await == Some(State::Cancelled) }).await;
     assert_eq!(world.state(&running, &kept).await, Some(State::Issued));

@@ -333,6 +333,16 @@ fn sound_books_violate_nothing() {
     }
 }
 
+/// T40: what its listing's deletion ends at its first step is told when all of it is undone, and must be told then.
+#[test]
+fn a_forced_end_is_told_once_its_saga_has_undone_it() {
+    let mut facts = ended(State::ForceCancelled);
+    trip(&mut facts).reservation_state = 0;
+    assert_eq!(violated(&facts), ["the view is the fold of its sources"]);
+    facts.sagas.push((id(RESERVATION), Micros(5_000)));
+    assert_eq!(violated(&facts), [""; 0]);
+}
+
 /// `plant` breaks something in sound facts; exactly the rules that begin like `expected` must say so.
 fn check(expected: &[&str], base: fn() -> Facts, plant: impl Fn(&mut Facts)) {
     let mut facts = base();

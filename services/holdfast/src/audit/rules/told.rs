@@ -41,11 +41,12 @@ pub(super) fn messages_once(facts: &Facts) -> Finding {
         *movements.entry((row.reservation, topic)).or_default() += 1;
     }
     let mut finding = Finding::own(0, &facts.message_rules);
+    let undoing = sagas(facts);
     for reservation in facts.reservations.values() {
         let policy = policy(reservation);
         let moves = MOVES.map(|(transition, topic)| {
             let each = audience(transition, &policy, reservation);
-            let (least, most) = times(transition, reservation);
+            let (least, most) = times(transition, reservation, undoing.contains(&reservation.id));
             (topic, least * each, most * each)
         });
         let miles = MILES.map(|topic| {
@@ -65,6 +66,11 @@ pub(super) fn messages_once(facts: &Facts) -> Finding {
     finding
 }
 
+/// The reservations that sagas work for.
+fn sagas(facts: &Facts) -> HashSet<Id> {
+    facts.sagas.iter().map(|(reservation, _)| *reservation).collect()
+}
+
 /// How many messages one move leads to. A deal from before hosts could choose has its customer told of what it came to.
 fn audience(transition: Transition, policy: &ReservationPolicy, reservation: &Reservation) -> usize {
     let kind = reservation.deal.as_ref().map_or(0, |deal| deal.described.kind);
@@ -81,8 +87,8 @@ fn audience(transition: Transition, policy: &ReservationPolicy, reservation: &Re
 }
 
 /// How often a reservation in its present state has made the move, at least and at most. Its state does not always tell: what was cancelled may
-/// have been confirmed before.
-fn times(transition: Transition, reservation: &Reservation) -> (usize, usize) {
+/// have been confirmed before, and what its listing's deletion ended at its first step is told once its saga has undone it.
+fn times(transition: Transition, reservation: &Reservation, has_saga: bool) -> (usize, usize) {
     let (agreed, state) = (reservation.deal.is_some(), reservation.state);
     let certain = |made: bool| (usize::from(made), usize::from(made));
     match transition {
@@ -102,7 +108,7 @@ fn times(transition: Transition, reservation: &Reservation) -> (usize, usize) {
         Transition::Completed => certain(state == State::Completed),
         // One that never had a deal may have come to nothing before anybody heard of it.
         Transition::Cancelled if state == State::Cancelled => (usize::from(agreed), 1),
-        Transition::ForceCancelled if state == State::ForceCancelled => (usize::from(agreed), 1),
+        Transition::ForceCancelled if state == State::ForceCancelled => (usize::from(agreed && !has_saga), 1),
         Transition::Cancelled | Transition::ForceCancelled | Transition::Unspecified => (0, 0),
     }
 }
@@ -139,11 +145,12 @@ struct Expected {
     miles: HashMap<Id, i64>,
     messages: HashMap<Id, i32>,
     vouchers: HashMap<Id, i16>,
+    undoing: HashSet<Id>,
 }
 
 impl Expected {
     fn of(facts: &Facts) -> Self {
-        let mut expected = Self::default();
+        let mut expected = Self { undoing: sagas(facts), ..Self::default() };
         for payment in &facts.payments {
             let numbers: &[i16] = match payment.state {
                 // Nothing has been told of it yet, or that an attempt before was declined.
@@ -183,7 +190,7 @@ impl Expected {
         };
         let trip = facts.trips.get(&id).unwrap_or(&nothing);
         let reservation = facts.reservations.get(&id)?;
-        let numbers = state_numbers(reservation);
+        let numbers = state_numbers(reservation, self.undoing.contains(&id));
         if !numbers.contains(&trip.reservation_state) {
             return Some(format!("the reservation is one of {numbers:?}, shown as {}", trip.reservation_state));
         }
@@ -214,7 +221,7 @@ impl Expected {
 
 /// How a trip may show the state of its reservation; 0 is not at all: it is told only once the synchronous part has succeeded, and a refusal
 /// never is.
-fn state_numbers(reservation: &Reservation) -> &'static [i16] {
+fn state_numbers(reservation: &Reservation, has_saga: bool) -> &'static [i16] {
     let agreed = reservation.deal.is_some();
     match reservation.state {
         State::Requested => &[0],
@@ -227,7 +234,7 @@ fn state_numbers(reservation: &Reservation) -> &'static [i16] {
         State::Rejected => &[0],
         State::AwaitingApproval => &[6],
         State::AwaitingPayment => &[7],
-        State::ForceCancelled if agreed => &[8],
+        State::ForceCancelled if agreed && !has_saga => &[8],
         State::ForceCancelled => &[0, 8],
         State::Expired => &[9],
         State::Completed => &[10],
