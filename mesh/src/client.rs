@@ -1,9 +1,9 @@
 //! Calls to other services: one function makes a channel that generated clients run on.
 //!
-//! What happens to a call, outermost first: it is observed, gets a deadline (never later than the caller's), carries our identity, and goes
-//! over one HTTP/2 connection that is made when first needed and remade when lost. Every failure, of the connection too, is an ordinary gRPC
-//! answer with a reason; the channel itself never fails. A circuit breaker and a retry budget belong between deadline and identity, so that
-//! attempts share the caller's deadline and each is signed afresh.
+//! What happens to a call, outermost first: it is observed, gets a deadline (never later than the caller's), passes the [`Breaker`] of its
+//! callee, carries our identity, and goes over one HTTP/2 connection that is made when first needed and remade when lost. Every failure, of
+//! the connection too, is an ordinary gRPC answer with a reason; the channel itself never fails. Retries belong between deadline and breaker,
+//! so that attempts share the caller's deadline, each counts, and each is signed afresh.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -22,18 +22,22 @@ use crate::identity::{self, ServiceIdentity};
 use crate::telemetry::names;
 use crate::telemetry::rpc::{Observer, Side};
 
+mod breaker;
 mod connection;
 mod deadlines;
 mod identify;
 mod observe;
 mod transport;
 
+pub use breaker::{BREAKER_OPEN, Breaker};
+
+use breaker::Breakers;
 use deadlines::Deadlines;
 use identify::Identify;
 use observe::Observe;
 use transport::Transport;
 
-type Stack = Observe<Deadlines<Identify<Transport>>>;
+type Stack = Observe<Deadlines<Breakers<Identify<Transport>>>>;
 
 /// A channel to one service. Cheap to clone; clones share the connection.
 #[derive(Clone)]
@@ -103,7 +107,8 @@ impl From<ServiceIdentity> for Credentials {
     }
 }
 
-/// A channel to the service named `target` at `address`. It connects when first used.
+/// A channel to the service named `target` at `address`. It connects when first used. With a service's own identity it has a [`Breaker`] with
+/// the default numbers: services keep each other's trouble away. Who calls as a user, or as nobody, sees every answer of the callee.
 #[must_use]
 pub fn connect(target: &'static str, address: &Address, caller: impl Into<Credentials>) -> Channel {
     connect_with_rules(target, address, caller, METHODS)
@@ -118,6 +123,20 @@ pub fn connect_with_rules(
     rules: &'static [MethodRule],
 ) -> Channel {
     let caller = caller.into();
+    let breaker = matches!(caller, Credentials::Service(_)).then(Breaker::default);
+    connect_with_breaker(target, address, caller, rules, breaker)
+}
+
+/// As [`connect_with_rules`], with numbers for this callee's breaker, or without one.
+#[must_use]
+pub fn connect_with_breaker(
+    target: &'static str,
+    address: &Address,
+    caller: impl Into<Credentials>,
+    rules: &'static [MethodRule],
+    breaker: Option<Breaker>,
+) -> Channel {
+    let caller = caller.into();
     let service = match &caller {
         Credentials::Service(identity) => Some(identity.service()),
         Credentials::Fixed(_) | Credentials::Anonymous => None,
@@ -126,6 +145,7 @@ pub fn connect_with_rules(
     let stack = ServiceBuilder::new()
         .layer_fn(|inner| Observe::new(inner, observer.clone(), rules))
         .layer_fn(|inner| Deadlines::new(inner, rules))
+        .layer_fn(|inner| Breakers::new(inner, target, rules, breaker))
         .layer_fn(|inner| Identify::new(inner, target, caller.clone()))
         .service(Transport::new(target, address));
     Channel(stack)

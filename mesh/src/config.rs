@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::client::Breaker;
 use crate::identity::{IssuerError, KeyDirectory, ServiceIdentity, Verifier};
 use crate::server::Drain;
 use crate::store::DatabaseUrl;
@@ -68,6 +69,22 @@ pub struct BusArgs {
     /// NATS server with JetStream
     #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:7422")]
     pub nats_url: String,
+}
+
+/// How other services are called.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct CallArgs {
+    /// Call other services whatever trouble they are in: without a circuit breaker
+    #[arg(long, env = "HOLDFAST_NO_BREAKER")]
+    pub no_breaker: bool,
+}
+
+impl CallArgs {
+    /// The numbers of the breakers, if there are to be any.
+    #[must_use]
+    pub fn breaker(&self) -> Option<Breaker> {
+        (!self.no_breaker).then(Breaker::default)
+    }
 }
 
 /// How a server ends.

@@ -14,13 +14,14 @@ use std::{
 };
 
 use clap::Args;
+use proto::contract::METHODS;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     bus::{Bus, InvalidBrokerUrl},
-    client::{self, Address, Channel},
-    config::{BusArgs, DataArgs, DrainArgs, IdentityArgs},
+    client::{self, Address, Breaker, Channel},
+    config::{BusArgs, CallArgs, DataArgs, DrainArgs, IdentityArgs},
     consumer::{self, ConsumerSpec, HandlerError},
     deadline,
     event::Received,
@@ -46,6 +47,9 @@ pub struct NodeArgs {
     /// Whose tokens count.
     #[command(flatten)]
     pub identity: IdentityArgs,
+    /// How it calls others.
+    #[command(flatten)]
+    pub calls: CallArgs,
     /// How it ends.
     #[command(flatten)]
     pub drain: DrainArgs,
@@ -81,6 +85,7 @@ pub struct Node {
     bus: Bus,
     identity: ServiceIdentity,
     verifier: Verifier,
+    breaker: Option<Breaker>,
     drain: Drain,
     alone: bool,
     needs_bus: bool,
@@ -112,6 +117,7 @@ impl Node {
             bus,
             identity,
             verifier: args.identity.verifier(name),
+            breaker: args.calls.breaker(),
             drain: args.drain.drain(),
             alone: matches!(url, DatabaseUrl::Sqlite(_)),
             needs_bus: false,
@@ -150,7 +156,7 @@ impl Node {
     /// A channel to another service, as this one.
     #[must_use]
     pub fn connect(&self, service: &'static str, address: &Address) -> Channel {
-        client::connect(service, address, self.identity.clone())
+        client::connect_with_breaker(service, address, self.identity.clone(), METHODS, self.breaker)
     }
 
     /// Consumes events in the background; see [`consumer::run`] for what the handler may do.

@@ -42,6 +42,14 @@ struct Inner {
     last_failure: Mutex<Option<Failure>>,
 }
 
+/// There is no connection.
+#[derive(Debug)]
+pub(super) struct Unreachable {
+    pub(super) error: io::Error,
+    /// Somebody else's attempt failed, and that caller reports it too.
+    pub(super) shared: bool,
+}
+
 #[derive(Clone)]
 struct Failure {
     at: Instant,
@@ -65,7 +73,7 @@ impl Connection {
     ///
     /// # Cancel safety
     /// A caller that goes away gives up its attempt; the next one begins another.
-    pub(super) async fn sender(&self) -> io::Result<SendRequest<Body>> {
+    pub(super) async fn sender(&self) -> Result<SendRequest<Body>, Unreachable> {
         if let Some(sender) = self.usable() {
             return Ok(sender);
         }
@@ -75,7 +83,7 @@ impl Connection {
             return Ok(sender);
         }
         if let Some(failure) = last_failure.as_ref().filter(|failure| failure.at >= began) {
-            return Err(io::Error::new(failure.kind, failure.text.clone()));
+            return Err(Unreachable { error: io::Error::new(failure.kind, failure.text.clone()), shared: true });
         }
         match timeout(CONNECT_LIMIT, self.connect()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(sender) => {
@@ -84,7 +92,7 @@ impl Connection {
             }
             Err(error) => {
                 *last_failure = Some(Failure { at: Instant::now(), kind: error.kind(), text: error.to_string() });
-                Err(error)
+                Err(Unreachable { error, shared: false })
             }
         }
     }

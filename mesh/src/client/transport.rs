@@ -20,7 +20,8 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use super::Address;
-use super::connection::{Connection, Sent, send};
+use super::breaker::Uncounted;
+use super::connection::{Connection, Sent, Unreachable, send};
 use crate::deadline::{Deadline, GRPC_TIMEOUT, timeout_header};
 use crate::fault::{Fault, reason};
 
@@ -42,9 +43,9 @@ impl Transport {
 }
 
 impl Service<Request<Body>> for Transport {
-    type Response = Response<Body>;
+    type Response = Response<ReplyBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<ReplyBody>, Infallible>> + Send>>;
 
     /// Always: waiting for the connection is part of the call, so that its deadline covers it.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
@@ -61,18 +62,21 @@ async fn exchange(
     connection: Connection,
     target: &'static str,
     mut request: Request<Body>,
-) -> Result<Response<Body>, Status> {
+) -> Result<Response<ReplyBody>, Status> {
     complete(&mut request, &connection);
     let deadline = request.extensions().get::<Deadline>().copied();
     for _ in 0..ATTEMPTS {
-        let sender = connection.sender().await.map_err(|error| unreachable(target, &error))?;
+        let sender = match connection.sender().await {
+            Ok(sender) => sender,
+            Err(failure) => return Ok(unreachable(target, &failure)),
+        };
         if let Some(deadline) = deadline {
             request.headers_mut().insert(GRPC_TIMEOUT, timeout_header(deadline.remaining()));
         }
         request = match send(sender, request).await {
             Sent::Answered(mut response) => {
                 drop_malformed_details(response.headers_mut());
-                return Ok(response.map(|inner| Body::new(ReplyBody { inner, target })));
+                return Ok(response.map(|inner| ReplyBody { inner: Some(inner), target }));
             }
             Sent::Returned(request) => request,
             Sent::Lost(error) => return Err(failure(Status::from_error(error.into()), target)),
@@ -90,11 +94,15 @@ fn complete(request: &mut Request<Body>, connection: &Connection) {
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(concat!("holdfast/", env!("CARGO_PKG_VERSION"))));
 }
 
-fn unreachable(target: &'static str, error: &std::io::Error) -> Status {
-    tracing::debug!(target_service = target, %error, "cannot connect");
-    Fault::unavailable(reason::CONNECTION_FAILED, format!("{target} cannot be reached"), RETRY_AFTER)
-        .with("service", target)
-        .into()
+fn unreachable(target: &'static str, failure: &Unreachable) -> Response<ReplyBody> {
+    tracing::debug!(target_service = target, error = %failure.error, "cannot connect");
+    let fault = Fault::unavailable(reason::CONNECTION_FAILED, format!("{target} cannot be reached"), RETRY_AFTER)
+        .with("service", target);
+    let mut response = Status::from(fault).into_http();
+    if failure.shared {
+        response.extensions_mut().insert(Uncounted);
+    }
+    response
 }
 
 /// Whether the callee did the work is not known.
@@ -114,9 +122,11 @@ fn failure(status: Status, target: &'static str) -> Status {
 }
 
 pin_project! {
-    struct ReplyBody {
+    /// What comes after the headers; nothing, if the answer was made here.
+    #[derive(Default)]
+    pub(super) struct ReplyBody {
         #[pin]
-        inner: Incoming,
+        inner: Option<Incoming>,
         target: &'static str,
     }
 }
@@ -127,7 +137,8 @@ impl http_body::Body for ReplyBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.project();
-        Poll::Ready(match ready!(this.inner.poll_frame(cx)) {
+        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
+        Poll::Ready(match ready!(inner.poll_frame(cx)) {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     drop_malformed_details(trailers);
@@ -140,11 +151,11 @@ impl http_body::Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
     }
 }
 

@@ -26,6 +26,21 @@ pub const RPC_CLIENT_CALL_DURATION: &str = "rpc.client.call.duration";
 /// The service that a span or log record of a shared process belongs to.
 pub const SERVICE: &str = "holdfast.service";
 
+/// The service a breaker stands before.
+pub const BREAKER_TARGET: &str = "holdfast.breaker.target";
+/// Before which of its methods, e.g. `holdfast.payment.v1.ChargeService/ChargePayment`.
+pub const BREAKER_METHOD: &str = "holdfast.breaker.method";
+/// Where a transition leads: `closed`, `open` or `half_open`.
+pub const BREAKER_TO: &str = "holdfast.breaker.to";
+/// Why: `failure_rate`, `slow_rate`, `consecutive`, `open_time` or `probe`.
+pub const BREAKER_REASON: &str = "holdfast.breaker.reason";
+/// Gauge, from the first transition on: 0 closed, 1 half open, 2 open.
+pub const BREAKER_STATE: &str = "holdfast.breaker.state";
+/// Counter.
+pub const BREAKER_TRANSITIONS: &str = "holdfast.breaker.transitions";
+/// Counter: calls that were answered without being made.
+pub const BREAKER_REJECTIONS: &str = "holdfast.breaker.rejections";
+
 /// `messaging.system`; its value here is [`NATS`].
 pub const MESSAGING_SYSTEM: &str = "messaging.system";
 /// The value of [`MESSAGING_SYSTEM`].

@@ -11,7 +11,7 @@ use super::{Broker, Publisher, Subscriber, free_port};
 use crate::{
     bus::Bus,
     client::{self, Channel, Credentials},
-    config::{BusArgs, DataArgs, DrainArgs, IdentityArgs},
+    config::{BusArgs, CallArgs, DataArgs, DrainArgs, IdentityArgs},
     identity::{ISSUER, Issuer, KeyDirectory, ServiceIdentity},
     node::{NodeArgs, NodeError},
     store::DatabaseUrl,
@@ -95,6 +95,7 @@ impl TestMesh {
             data: DataArgs { data_dir: self.dir.path().join("data"), database_url: self.database.clone() },
             bus: BusArgs { nats_url: self.broker.as_ref().map_or_else(|| nowhere.to_owned(), Broker::url) },
             identity: IdentityArgs { keys_dir: self.dir.path().join("keys"), issuer: ISSUER.to_owned() },
+            calls: CallArgs::default(),
             drain: DrainArgs { lame_duck_ms: 0, drain_limit_ms: 5_000 },
         }
     }

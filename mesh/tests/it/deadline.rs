@@ -128,14 +128,6 @@ fn assert_is_late(status: &Status) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_late_says_when_to_try_again() {
-    let keys = Keys::new();
-    let server = keys.serve("back", Echo::new(|_| std::future::pending())).await;
-    assert_is_late(&ask(&keys, &server, Some("100m")).await.unwrap_err());
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn nobody_listening_is_unavailable_with_a_time_to_retry() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let status = call(&channel("back", gone, Credentials::Anonymous), "Open", text("")).await.unwrap_err();

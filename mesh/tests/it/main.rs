@@ -4,6 +4,7 @@
 
 mod access;
 mod answers;
+mod breaker;
 mod consumer;
 mod deadline;
 mod drain;

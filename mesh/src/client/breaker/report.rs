@@ -1,0 +1,183 @@
+//! What a breaker tells: a log line and two metrics for each transition, an answer and a metric for each rejection. An ordinary call touches
+//! none of it.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Meter};
+
+use super::BREAKER_OPEN;
+use super::state::{Cause, Phase, Transition};
+use crate::fault::Fault;
+use crate::telemetry::names;
+
+pub(super) struct Report {
+    target: &'static str,
+    method: &'static str,
+    attributes: [KeyValue; 2],
+    state: Gauge<u64>,
+    transitions: Counter<u64>,
+    rejections: Counter<u64>,
+}
+
+impl Report {
+    pub(super) fn new(meter: &Meter, target: &'static str, method: &'static str) -> Self {
+        Self {
+            target,
+            method,
+            attributes: [KeyValue::new(names::BREAKER_TARGET, target), KeyValue::new(names::BREAKER_METHOD, method)],
+            state: meter.u64_gauge(names::BREAKER_STATE).build(),
+            transitions: meter.u64_counter(names::BREAKER_TRANSITIONS).build(),
+            rejections: meter.u64_counter(names::BREAKER_REJECTIONS).build(),
+        }
+    }
+
+    pub(super) fn rejection(&self, retry_after: Duration) -> Fault {
+        self.rejections.add(1, &self.attributes);
+        let message = format!("{} is in trouble and not called for the moment", self.target);
+        Fault::unavailable(BREAKER_OPEN, message, retry_after).with("service", self.target).with("method", self.method)
+    }
+
+    pub(super) fn transition(&self, Transition { from, to, cause, totals }: Transition) {
+        let (target, method) = (self.target, self.method);
+        let (from, to_name, cause) = (name(from), name(to), cause_name(cause));
+        let (calls, failed, slow) = (totals.calls, totals.failed, totals.slow);
+        if to == Phase::Open {
+            tracing::warn!(
+                target_service = target,
+                method,
+                from,
+                reason = cause,
+                calls,
+                failed,
+                slow,
+                "a breaker opened"
+            );
+        } else {
+            tracing::info!(
+                target_service = target,
+                method,
+                from,
+                to = to_name,
+                reason = cause,
+                calls,
+                failed,
+                slow,
+                "a breaker changed"
+            );
+        }
+        self.state.record(level(to), &self.attributes);
+        let [target, method] = self.attributes.clone();
+        let (to, reason) = (KeyValue::new(names::BREAKER_TO, to_name), KeyValue::new(names::BREAKER_REASON, cause));
+        self.transitions.add(1, &[target, method, to, reason]);
+    }
+}
+
+/// The gauge's value.
+fn level(phase: Phase) -> u64 {
+    match phase {
+        Phase::Closed => 0,
+        Phase::HalfOpen => 1,
+        Phase::Open => 2,
+    }
+}
+
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Closed => "closed",
+        Phase::HalfOpen => "half_open",
+        Phase::Open => "open",
+    }
+}
+
+fn cause_name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::FailureRate => "failure_rate",
+        Cause::SlowRate => "slow_rate",
+        Cause::Consecutive => "consecutive",
+        Cause::OpenTime => "open_time",
+        Cause::Probe => "probe",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry::metrics::MeterProvider as _;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics};
+    use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+    use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
+
+    use super::*;
+    use crate::client::breaker::state::Totals;
+
+    /// The last values, as text: the metric, its labels but for target and class, the value.
+    #[derive(Clone, Default)]
+    struct Exported(Arc<Mutex<Vec<String>>>);
+
+    impl PushMetricExporter for Exported {
+        async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+            let all = metrics.scope_metrics().flat_map(|scope| scope.metrics().flat_map(lines));
+            *self.0.lock().unwrap() = all.collect();
+            Ok(())
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn temporality(&self) -> Temporality {
+            Temporality::Cumulative
+        }
+    }
+
+    fn lines(metric: &Metric) -> Vec<String> {
+        let AggregatedMetrics::U64(data) = metric.data() else { return Vec::new() };
+        let points: Vec<_> = match data {
+            MetricData::Gauge(gauge) => {
+                gauge.data_points().map(|point| (labels(point.attributes()), point.value())).collect()
+            }
+            MetricData::Sum(sum) => {
+                sum.data_points().map(|point| (labels(point.attributes()), point.value())).collect()
+            }
+            _ => Vec::new(),
+        };
+        points.into_iter().map(|(labels, value)| format!("{}{labels} {value}", metric.name())).collect()
+    }
+
+    fn labels<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> String {
+        let mut values: Vec<_> = attributes.map(|label| format!(" {}={}", label.key, label.value)).collect();
+        values.sort();
+        values.concat().replace("holdfast.breaker.", "")
+    }
+
+    #[test]
+    fn state_transitions_and_rejections_are_exported() {
+        let exported = Exported::default();
+        let provider =
+            SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exported.clone()).build()).build();
+        let check = |expected: &[&str]| {
+            provider.force_flush().unwrap();
+            let mut lines = exported.0.lock().unwrap().clone();
+            lines.sort();
+            assert_eq!(lines, expected);
+        };
+        let report = Report::new(&provider.meter("test"), "payment", "Charge");
+        check(&[]);
+        let opened =
+            Transition { from: Phase::Closed, to: Phase::Open, cause: Cause::SlowRate, totals: Totals::default() };
+        report.transition(opened);
+        assert_eq!(report.rejection(Duration::from_secs(1)).reason(), BREAKER_OPEN);
+        check(&[
+            "holdfast.breaker.rejections method=Charge target=payment 1",
+            "holdfast.breaker.state method=Charge target=payment 2",
+            "holdfast.breaker.transitions method=Charge reason=slow_rate target=payment to=open 1",
+        ]);
+    }
+}
