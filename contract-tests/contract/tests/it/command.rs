@@ -1,0 +1,79 @@
+//! The program: its exit codes and what it prints.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::edits::{SHAPES, Tree, replace};
+
+/// A set, one with a field less, and one with a field deprecated.
+fn sets() -> TempDir {
+    let tree = Tree::shapes();
+    let broken = replace(SHAPES, "", "  int32 small = 1;\n", "");
+    let noticed = replace(SHAPES, "", "int32 small = 1", "int32 small = 1 [deprecated = true]");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("old.binpb"), tree.compile()).unwrap();
+    fs::write(folder.path().join("broken.binpb"), tree.edited(&[broken]).compile()).unwrap();
+    fs::write(folder.path().join("noticed.binpb"), tree.edited(&[noticed]).compile()).unwrap();
+    fs::write(folder.path().join("corrupt.binpb"), "not a descriptor set").unwrap();
+    folder
+}
+
+fn contract(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_contract")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn check(folder: &Path, arguments: &[&str], code: i32) -> String {
+    let output = contract(folder, arguments);
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_exit_code_tells_nothing_broken_from_something_and_from_no_comparison() {
+    let folder = sets();
+    let folder = folder.path();
+    check(folder, &["diff", "--against", "old.binpb", "old.binpb"], 0);
+    let text = check(folder, &["diff", "--against", "old.binpb", "noticed.binpb"], 0);
+    assert!(text.ends_with("breaking: 0, notices: 1\n"), "{text}");
+    check(folder, &["diff", "--against", "old.binpb", "broken.binpb"], 1);
+    check(folder, &["diff", "--against", "corrupt.binpb", "old.binpb"], 2);
+    check(folder, &["diff", "--against", "old.binpb", "corrupt.binpb"], 2);
+    check(folder, &["diff", "--against", "old.binpb", "old.binpb", "--only", "nothing/"], 2);
+    check(folder, &["diff", "--against", "nowhere.binpb", "old.binpb"], 2);
+    check(folder, &["diff"], 2);
+    check(folder, &["check"], 0);
+    check(folder, &["check", "--baseline", "old.binpb"], 2);
+    check(folder, &["rules"], 0);
+}
+
+#[test]
+fn what_was_accepted_passes_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    check(folder.path(), &["accept", "--baseline", "mine.binpb"], 0);
+    check(folder.path(), &["check", "--baseline", "mine.binpb"], 0);
+}
+
+#[test]
+fn json_tells_rule_tier_file_span_symbol_and_message() {
+    let folder = sets();
+    let text = check(folder.path(), &["diff", "--against", "old.binpb", "broken.binpb", "--format", "json"], 1);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["breaking"], 3);
+    assert_eq!(report["notices"], 0);
+    let expected = json!({
+        "rule": "FIELD_NO_DELETE",
+        "tier": "source",
+        "file": SHAPES,
+        "span": { "start_line": 15, "start_column": 1, "end_line": 49, "end_column": 2 },
+        "symbol": "catalogue.v1.Shapes.small",
+        "message": "field 1 was deleted",
+    });
+    assert_eq!(report["findings"][0], expected);
+}
