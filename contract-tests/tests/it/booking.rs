@@ -7,6 +7,7 @@ use proto::{
     message::v1::message::Topic,
     payment::v1::payment::State as PaymentState,
     reservation::v1::{CreateReservationRequest, reservation::State},
+    view::v1::Trip,
 };
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -52,8 +53,8 @@ async fn a_stay_is_booked_paid_told_and_shown_then_cancelled_and_all_of_it_taken
     ] {
         assert!(services.contains(event), "{event} is missing in {timeline:?}");
     }
-    let trip = guest.trip(&booked.name).await.expect("a trip");
-    assert_eq!((trip.payment_state(), trip.mileage_points), (PaymentState::Approved, 1));
+    let paid = |trip: &Trip| (trip.payment_state(), trip.mileage_points) == (PaymentState::Approved, 1);
+    guest.until_trip(&booked.name, paid).await;
     assert!(host.trip(&booked.name).await.is_ok(), "B2: the host looks at the same view");
 
     let cancelled = guest.cancel(&booked.name).await.expect("accepted");

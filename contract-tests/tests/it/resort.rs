@@ -115,8 +115,8 @@ async fn rooms_are_reserved_paid_later_fixed_by_a_ticket_and_all_of_it_is_taken_
     let cancelled = gil.until(&paid.name, State::Cancelled).await;
     assert_eq!(gil.payment(&paid.payment).await.state(), PaymentState::Cancelled);
     let back = (State::Cancelled, HoldState::Released, VoucherState::Cancelled);
-    let trip = gil.until_trip(&paid.name, |trip| shown(trip) == back).await;
-    assert_eq!((&trip.ticket_number, trip.payment_state()), (&ticket, PaymentState::Cancelled));
+    let is_back = |trip: &Trip| shown(trip) == back && trip.payment_state() == PaymentState::Cancelled;
+    assert_eq!(gil.until_trip(&paid.name, is_back).await.ticket_number, ticket);
     let vouchers: Vec<_> =
         gil.my_vouchers().await.iter().map(|voucher| (voucher.state(), voucher.ticket_number.clone())).collect();
     assert_eq!(vouchers, [(VoucherState::Cancelled, ticket)]);
@@ -157,8 +157,8 @@ async fn pay(gil: &Caller, stranger: &Caller, reserved: &Reservation) -> Reserva
 /// Its ticket is issued, and its number shown; the number.
 async fn fixed(guest: &Caller, host: &Caller, paid: &Reservation) -> String {
     let good = (State::Confirmed, HoldState::Committed, VoucherState::Issued);
-    let trip = guest.until_trip(&paid.name, |trip| shown(trip) == good).await;
-    assert_eq!(trip.payment_state(), PaymentState::Approved);
+    let is_good = |trip: &Trip| shown(trip) == good && trip.payment_state() == PaymentState::Approved;
+    let trip = guest.until_trip(&paid.name, is_good).await;
     for either in [guest, host] {
         let vouchers = either.my_vouchers().await;
         let [voucher] = &vouchers[..] else { panic!("one ticket: {vouchers:?}") };
