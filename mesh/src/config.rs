@@ -105,3 +105,23 @@ impl DrainArgs {
         Drain { lame_duck: Duration::from_millis(self.lame_duck_ms), limit: Duration::from_millis(self.drain_limit_ms) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        calls: CallArgs,
+    }
+
+    #[test]
+    fn breakers_are_on_unless_switched_off() {
+        let breaker = |arguments: &[&str]| Options::parse_from(arguments).calls.breaker();
+        assert_eq!(breaker(&["holdfast"]), Some(Breaker::default()));
+        assert_eq!(breaker(&["holdfast", "--no-breaker"]), None);
+    }
+}

@@ -39,7 +39,7 @@ use crate::telemetry::Carried;
 /// Closures waiting for a connection at most; one more is answered [`StoreError::Busy`].
 const QUEUE: usize = 1024;
 const SQLITE_READERS: usize = 2;
-/// So that six services leave half of a PostgreSQL server's default hundred to others.
+/// So that seven services leave over forty of a PostgreSQL server's default hundred to others.
 const POSTGRES_CONNECTIONS: usize = 8;
 
 /// Where a service keeps its rows: `sqlite:<path>` or `postgres://…`.
