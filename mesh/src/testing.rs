@@ -37,6 +37,15 @@ pub fn database() -> (TempDir, DatabaseUrl) {
     (dir, url)
 }
 
+/// The database of a test that runs on both: `HOLDFAST_TEST_DATABASE=postgres` gives it one of PostgreSQL's, anything else SQLite files, which is `None`.
+///
+/// # Panics
+/// When PostgreSQL is wanted and is not installed or does not start.
+#[must_use]
+pub fn chosen_database() -> Option<DatabaseUrl> {
+    (std::env::var_os("HOLDFAST_TEST_DATABASE")? == "postgres").then(|| postgres().url)
+}
+
 /// What a condition may answer: not yet, or something.
 pub trait Outcome {
     /// What [`eventually`] returns.

@@ -26,10 +26,10 @@ use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
-use crate::{
+use world::{
+    PATIENCE, Process, World,
     caller::{Caller, reason, request_id, stay, topics, wish, wish_now, won},
     offers::{self, PRICE},
-    world::{PATIENCE, Process, World},
 };
 
 /// Whether the latest reservation is shown as paid, with its mile.

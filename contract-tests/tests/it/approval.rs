@@ -18,10 +18,10 @@ use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::{
+use world::{
+    PATIENCE, World,
     caller::{Caller, reason, request_id, topics, trip_name, wish, wish_now, won},
     offers::{self, PRICE},
-    world::{PATIENCE, World},
 };
 
 /// The same deal under a changed policy.

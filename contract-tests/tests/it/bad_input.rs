@@ -10,9 +10,9 @@ use proto::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{
+use world::{
+    World,
     caller::{reason, request_id, stay, today, wish, won},
-    world::World,
 };
 
 /// The fields a refusal names.
@@ -230,7 +230,7 @@ async fn a_bad_listing_and_a_bad_cancellation_are_refused() {
 async fn without_credentials_or_with_others_nothing_is_done() {
     let world = World::start().await;
     let listing = world.host().offer(1).await;
-    let nobody = crate::caller::Caller::new("nobody", |service| {
+    let nobody = world::caller::Caller::new("nobody", |service| {
         mesh::client::connect(service, &world.address(service).into(), mesh::client::Credentials::Anonymous)
     });
     let refused = nobody.reserve(&wish(&listing)).await.expect_err("no token");

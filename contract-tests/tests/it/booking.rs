@@ -12,10 +12,10 @@ use proto::{
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use crate::{
+use world::{
+    PATIENCE, World,
     caller::{Caller, reason, request_id, stay, wish, won},
     offers::PRICE,
-    world::{PATIENCE, World},
 };
 
 /// A2–A6, A9, A10, A14–A17, A21, A22, A29, A30, A49, A52, A60, A61, B2, B17, T17: the whole story through public RPCs

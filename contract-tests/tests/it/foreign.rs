@@ -4,7 +4,7 @@ use std::{env, path::Path, process::Command};
 
 use proto::contract::Role;
 
-use crate::world::World;
+use world::World;
 
 /// The story of the README, told by Python's own gRPC.
 #[tokio::test]

@@ -11,10 +11,10 @@ use proto::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{
+use world::{
+    PATIENCE, World,
     caller::{reason, stay, wish},
     offers,
-    world::{PATIENCE, World},
 };
 
 /// Come back, and when.

@@ -16,12 +16,13 @@ use proto::{
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 
-use crate::{
+use world::{
+    PATIENCE, World,
     caller::{Caller, reason, request_id, stay, today, wish_on, won},
     offers,
-    outages::come_back,
-    world::{PATIENCE, World},
 };
+
+use crate::outages::come_back;
 
 /// What a room of the resort costs, in won.
 const ROOM: i64 = 200_000;

@@ -20,12 +20,13 @@ use proto::{
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use crate::{
+use world::{
+    PATIENCE, Process, World,
     caller::{Caller, reason, request_id, stay, today, topics, wish_on, won},
     offers,
-    outages::come_back,
-    world::{PATIENCE, Process, World},
 };
+
+use crate::outages::come_back;
 
 /// Days until the screening.
 const AHEAD: i32 = 10;

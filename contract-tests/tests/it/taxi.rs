@@ -18,12 +18,13 @@ use proto::{
 use tokio::{task::JoinSet, time::Instant};
 use tonic::{Code, Status};
 
-use crate::{
+use world::{
+    PATIENCE, World,
     caller::{Caller, reason, topics, wish_now, won},
     offers::{self, MINIMUM_FARE, with},
-    outages::come_back,
-    world::{PATIENCE, World},
 };
+
+use crate::outages::come_back;
 
 /// A fare above the minimum.
 const FARE: i64 = 12_000;

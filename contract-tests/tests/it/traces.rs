@@ -16,10 +16,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use proto::contract::{DeadlineBudget, MethodRule, Role};
 use tonic::{Request, Response, Status};
 
-use crate::{
-    caller::wish,
-    world::{PATIENCE, SERVICES, World},
-};
+use world::{PATIENCE, SERVICES, World, caller::wish};
 
 /// Services that took part in each trace, by the names they call themselves.
 type Traces = Arc<Mutex<HashMap<Vec<u8>, Vec<String>>>>;

@@ -14,7 +14,7 @@ use mesh::testing::{eventually, free_port};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::world::{PATIENCE, Process, holdfast, send};
+use world::{PATIENCE, Process, holdfast, send};
 
 /// A base whose services' ports are free now.
 fn port_base() -> u16 {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Broker, Publisher, Subscriber, free_port};
+use super::{Broker, Publisher, Subscriber, chosen_database, free_port};
 use crate::{
     bus::Bus,
     client::{self, Channel, Credentials},
@@ -26,7 +26,7 @@ pub struct TestMesh {
 }
 
 impl TestMesh {
-    /// With a broker of its own and SQLite files.
+    /// With a broker of its own and the [chosen database](chosen_database).
     ///
     /// # Panics
     /// When there is no room for temporary files, or no nats-server.
@@ -34,7 +34,7 @@ impl TestMesh {
         Self { broker: Some(Broker::start().await), ..Self::without_broker() }
     }
 
-    /// With SQLite files and no broker: services publish nothing and consume nothing.
+    /// With the [chosen database](chosen_database) and no broker: services publish nothing and consume nothing.
     ///
     /// # Panics
     /// When there is no room for temporary files.
@@ -42,7 +42,7 @@ impl TestMesh {
     pub fn without_broker() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let issuer = Issuer::create(dir.path().join("keys"), &services()).expect("fresh keys");
-        Self { dir, issuer, broker: None, database: None }
+        Self { dir, issuer, broker: None, database: chosen_database() }
     }
 
     /// With this database for every service.

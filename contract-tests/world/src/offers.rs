@@ -10,9 +10,9 @@ use proto::listing::v1::{
 use crate::caller::won;
 
 /// What a room costs per night, in won.
-pub(crate) const PRICE: i64 = 120_000;
+pub const PRICE: i64 = 120_000;
 /// What a taxi costs at least, in won (D37).
-pub(crate) const MINIMUM_FARE: i64 = 3_800;
+pub const MINIMUM_FARE: i64 = 3_800;
 
 fn offer(kind: Kind, title: &str, price: i64, units: i32) -> Listing {
     Listing {
@@ -26,18 +26,18 @@ fn offer(kind: Kind, title: &str, price: i64, units: i32) -> Listing {
 }
 
 /// A: paid at once, earns a mile.
-pub(crate) fn room(units: i32) -> Listing {
+pub fn room(units: i32) -> Listing {
     offer(Kind::Room, "Room with a view", PRICE, units)
 }
 
 /// A and B without dates (T12): a room that is taken or not.
-pub(crate) fn room_without_dates() -> Listing {
+pub fn room_without_dates() -> Listing {
     let policy = ReservationPolicy { capacity: Capacity::Stock.into(), ..ReservationPolicy::default() };
     Listing { policy: Some(policy), ..room(1) }
 }
 
 /// B: its host approves before it is paid, and is told of each request.
-pub(crate) fn room_by_approval(units: i32) -> Listing {
+pub fn room_by_approval(units: i32) -> Listing {
     let tell = |transition: Transition, audience: Audience| Notification {
         transition: transition.into(),
         channel: Channel::Message.into(),
@@ -61,12 +61,12 @@ pub(crate) fn room_by_approval(units: i32) -> Listing {
 }
 
 /// C: rooms of a resort on a date; paid later, then a voucher.
-pub(crate) fn resort(rooms: i32) -> Listing {
+pub fn resort(rooms: i32) -> Listing {
     Listing { region: "Jeju".to_owned(), max_persons: 4, ..offer(Kind::Resort, "Jeju Resort", 200_000, rooms) }
 }
 
 /// D: taxis of a class; paid, then assigned by the company.
-pub(crate) fn taxi(cars: i32, fare: i64) -> Listing {
+pub fn taxi(cars: i32, fare: i64) -> Listing {
     let policy = ReservationPolicy { min_price: Some(won(MINIMUM_FARE)), ..ReservationPolicy::default() };
     Listing {
         company: "Seoul Call".to_owned(),
@@ -77,12 +77,12 @@ pub(crate) fn taxi(cars: i32, fare: i64) -> Listing {
 }
 
 /// E: screening places of a hospital on a date, free of charge here.
-pub(crate) fn hospital(places: i32) -> Listing {
+pub fn hospital(places: i32) -> Listing {
     offer(Kind::Hospital, "Hangang Hospital", 0, places)
 }
 
 /// The same deal under a changed policy.
-pub(crate) fn with(listing: Listing, change: impl FnOnce(&mut ReservationPolicy)) -> Listing {
+pub fn with(listing: Listing, change: impl FnOnce(&mut ReservationPolicy)) -> Listing {
     let mut policy = listing.policy.clone().unwrap_or_default();
     change(&mut policy);
     Listing { policy: Some(policy), ..listing }

@@ -35,24 +35,24 @@ use proto::{
 };
 use tonic::{Request, Status};
 
-use crate::{offers, world::PATIENCE};
+use crate::{PATIENCE, offers};
 
 /// A user with one token.
 #[derive(Clone)]
-pub(crate) struct Caller {
-    pub(crate) subject: String,
-    pub(crate) listings: ListingServiceClient<Channel>,
-    pub(crate) reservations: ReservationServiceClient<Channel>,
+pub struct Caller {
+    pub subject: String,
+    pub listings: ListingServiceClient<Channel>,
+    pub reservations: ReservationServiceClient<Channel>,
     payments: PaymentServiceClient<Channel>,
     mileage: MileageServiceClient<Channel>,
     messages: MessageServiceClient<Channel>,
-    pub(crate) reviews: ReviewServiceClient<Channel>,
-    pub(crate) vouchers: VoucherServiceClient<Channel>,
-    pub(crate) views: ViewServiceClient<Channel>,
+    pub reviews: ReviewServiceClient<Channel>,
+    pub vouchers: VoucherServiceClient<Channel>,
+    pub views: ViewServiceClient<Channel>,
 }
 
 impl Caller {
-    pub(crate) fn new(subject: &str, channel: impl Fn(&'static str) -> Channel) -> Self {
+    pub fn new(subject: &str, channel: impl Fn(&'static str) -> Channel) -> Self {
         Self {
             subject: subject.to_owned(),
             listings: ListingServiceClient::new(channel("listing")),
@@ -67,24 +67,24 @@ impl Caller {
     }
 
     /// Offers a room with so many units; its name.
-    pub(crate) async fn offer(&self, units: i32) -> String {
+    pub async fn offer(&self, units: i32) -> String {
         self.offer_listing(offers::room(units)).await
     }
 
     /// Offers something; its name.
-    pub(crate) async fn offer_listing(&self, listing: Listing) -> String {
+    pub async fn offer_listing(&self, listing: Listing) -> String {
         let request = CreateListingRequest { listing: Some(listing), request_id: request_id() };
         let created = self.listings.clone().create_listing(request).await.expect("a listing");
         created.into_inner().listing.expect("the listing").name
     }
 
-    pub(crate) async fn reserve(&self, request: &CreateReservationRequest) -> Result<Reservation, Status> {
+    pub async fn reserve(&self, request: &CreateReservationRequest) -> Result<Reservation, Status> {
         let answer = self.reservations.clone().create_reservation(request.clone()).await?;
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
 
     /// Reserves with a deadline of the caller's own.
-    pub(crate) async fn reserve_within(
+    pub async fn reserve_within(
         &self,
         request: &CreateReservationRequest,
         budget: Duration,
@@ -95,93 +95,93 @@ impl Caller {
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
 
-    pub(crate) async fn cancel(&self, name: &str) -> Result<Reservation, Status> {
+    pub async fn cancel(&self, name: &str) -> Result<Reservation, Status> {
         let request = CancelReservationRequest { name: name.to_owned(), request_id: request_id(), etag: String::new() };
         let answer = self.reservations.clone().cancel_reservation(request).await?;
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
 
-    pub(crate) async fn approve(&self, name: &str) -> Result<Reservation, Status> {
+    pub async fn approve(&self, name: &str) -> Result<Reservation, Status> {
         let request =
             ApproveReservationRequest { name: name.to_owned(), request_id: request_id(), etag: String::new() };
         let answer = self.reservations.clone().approve_reservation(request).await?;
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
 
-    pub(crate) async fn reject(&self, name: &str, reason: &str) -> Result<Reservation, Status> {
+    pub async fn reject(&self, name: &str, reason: &str) -> Result<Reservation, Status> {
         let (name, reason) = (name.to_owned(), reason.to_owned());
         let request = RejectReservationRequest { name, request_id: request_id(), etag: String::new(), reason };
         let answer = self.reservations.clone().reject_reservation(request).await?;
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
 
-    pub(crate) async fn pay(&self, name: &str, payment_method: &str) -> Result<Reservation, Status> {
+    pub async fn pay(&self, name: &str, payment_method: &str) -> Result<Reservation, Status> {
         let (name, payment_method) = (name.to_owned(), payment_method.to_owned());
         let request = PayReservationRequest { name, request_id: request_id(), etag: String::new(), payment_method };
         let answer = self.reservations.clone().pay_reservation(request).await?;
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
 
-    pub(crate) async fn complete(&self, name: &str) -> Result<Reservation, Status> {
+    pub async fn complete(&self, name: &str) -> Result<Reservation, Status> {
         let request =
             CompleteReservationRequest { name: name.to_owned(), request_id: request_id(), etag: String::new() };
         let answer = self.reservations.clone().complete_reservation(request).await?;
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
 
-    pub(crate) async fn reservation(&self, name: &str) -> Result<Reservation, Status> {
+    pub async fn reservation(&self, name: &str) -> Result<Reservation, Status> {
         let answer = self.reservations.clone().get_reservation(GetReservationRequest { name: name.to_owned() }).await?;
         Ok(answer.into_inner().reservation.expect("a reservation"))
     }
 
-    pub(crate) async fn my_reservations(&self) -> Vec<Reservation> {
+    pub async fn my_reservations(&self) -> Vec<Reservation> {
         let request = ListReservationsRequest { page_size: 500, page_token: String::new() };
         self.reservations.clone().list_reservations(request).await.expect("a list").into_inner().reservations
     }
 
-    pub(crate) async fn payment(&self, name: &str) -> Payment {
+    pub async fn payment(&self, name: &str) -> Payment {
         let answer = self.payments.clone().get_payment(GetPaymentRequest { name: name.to_owned() }).await;
         answer.expect("a payment").into_inner().payment.expect("a payment")
     }
 
-    pub(crate) async fn miles(&self) -> i64 {
+    pub async fn miles(&self) -> i64 {
         let request = GetMileageAccountRequest { name: "users/me/mileageAccount".to_owned() };
         let answer = self.mileage.clone().get_mileage_account(request).await.expect("an account");
         answer.into_inner().mileage_account.expect("an account").balance
     }
 
-    pub(crate) async fn messages(&self, reservation: &str) -> Vec<Message> {
+    pub async fn messages(&self, reservation: &str) -> Vec<Message> {
         let request = ListMessagesRequest { reservation: reservation.to_owned(), ..ListMessagesRequest::default() };
         self.messages.clone().list_messages(request).await.expect("a list").into_inner().messages
     }
 
-    pub(crate) async fn trip(&self, reservation: &str) -> Result<Trip, Status> {
+    pub async fn trip(&self, reservation: &str) -> Result<Trip, Status> {
         let answer = self.views.clone().get_trip(GetTripRequest { name: trip_name(reservation) }).await?;
         Ok(answer.into_inner().trip.expect("a trip"))
     }
 
-    pub(crate) async fn timeline(&self, reservation: &str) -> Vec<TimelineEntry> {
+    pub async fn timeline(&self, reservation: &str) -> Vec<TimelineEntry> {
         let request = GetTimelineRequest { name: trip_name(reservation) };
         self.views.clone().get_timeline(request).await.expect("a timeline").into_inner().entries
     }
 
-    pub(crate) async fn my_trips(&self) -> Vec<Trip> {
+    pub async fn my_trips(&self) -> Vec<Trip> {
         let request = ListTripsRequest { page_size: 500, ..ListTripsRequest::default() };
         self.views.clone().list_trips(request).await.expect("a list").into_inner().trips
     }
 
-    pub(crate) async fn listing_view(&self, listing: &str) -> Result<ListingView, Status> {
+    pub async fn listing_view(&self, listing: &str) -> Result<ListingView, Status> {
         let name = listing.replace("listings/", "listingViews/");
         let answer = self.views.clone().get_listing_view(GetListingViewRequest { name }).await?;
         Ok(answer.into_inner().listing_view.expect("a view"))
     }
 
-    pub(crate) async fn my_vouchers(&self) -> Vec<Voucher> {
+    pub async fn my_vouchers(&self) -> Vec<Voucher> {
         let request = ListVouchersRequest { page_size: 500, page_token: String::new() };
         self.vouchers.clone().list_vouchers(request).await.expect("a list").into_inner().vouchers
     }
 
-    pub(crate) async fn review(&self, listing: &str, content: &str) -> Result<Review, Status> {
+    pub async fn review(&self, listing: &str, content: &str) -> Result<Review, Status> {
         let review = Review { content: content.to_owned(), ..Review::default() };
         let request =
             CreateReviewRequest { parent: listing.to_owned(), review: Some(review), request_id: request_id() };
@@ -190,13 +190,13 @@ impl Caller {
     }
 
     /// Units that are free on the first night of a stay.
-    pub(crate) async fn free(&self, listing: &str, stay: &Stay) -> i32 {
+    pub async fn free(&self, listing: &str, stay: &Stay) -> i32 {
         let first = Day::try_from(&stay.check_in_date.expect("a stay")).expect("a date");
         self.free_on(listing, Some(first)).await
     }
 
     /// Units that are free on a date, or in all where there are no dates.
-    pub(crate) async fn free_on(&self, listing: &str, date: Option<Day>) -> i32 {
+    pub async fn free_on(&self, listing: &str, date: Option<Day>) -> i32 {
         let dates = date.map(|date| DateRange { start_date: Some(date.into()), end_date: Some(date.plus(1).into()) });
         let request = QueryAvailabilityRequest { name: listing.to_owned(), dates };
         let answer = self.listings.clone().query_availability(request).await.expect("availability");
@@ -205,7 +205,7 @@ impl Caller {
     }
 
     /// Waits until the reservation is in this state.
-    pub(crate) async fn until(&self, name: &str, state: State) -> Reservation {
+    pub async fn until(&self, name: &str, state: State) -> Reservation {
         eventually(PATIENCE, || async move {
             self.reservation(name).await.ok().filter(|reservation| reservation.state() == state)
         })
@@ -213,18 +213,18 @@ impl Caller {
     }
 
     /// Waits until my page shows the reservation as wanted.
-    pub(crate) async fn until_trip(&self, name: &str, wanted: impl Fn(&Trip) -> bool) -> Trip {
+    pub async fn until_trip(&self, name: &str, wanted: impl Fn(&Trip) -> bool) -> Trip {
         let wanted = &wanted;
         eventually(PATIENCE, || async move { self.trip(name).await.ok().filter(wanted) }).await
     }
 
     /// Waits until so many units are free on a date, or in all.
-    pub(crate) async fn until_free(&self, listing: &str, date: Option<Day>, units: i32) {
+    pub async fn until_free(&self, listing: &str, date: Option<Day>, units: i32) {
         eventually(PATIENCE, || async move { self.free_on(listing, date).await == units }).await;
     }
 
     /// Waits until so many messages about the reservation are delivered.
-    pub(crate) async fn until_told(&self, reservation: &str, count: usize) -> Vec<Message> {
+    pub async fn until_told(&self, reservation: &str, count: usize) -> Vec<Message> {
         use proto::message::v1::message::State;
         eventually(PATIENCE, || async move {
             let messages = self.messages(reservation).await;
@@ -235,7 +235,7 @@ impl Caller {
     }
 
     /// What has happened to the reservation, in order: the names of its events, once there are so many.
-    pub(crate) async fn until_happened(&self, reservation: &str, count: usize) -> Vec<String> {
+    pub async fn until_happened(&self, reservation: &str, count: usize) -> Vec<String> {
         let entries = eventually(PATIENCE, || async move {
             let answer = self.views.clone().get_timeline(GetTimelineRequest { name: trip_name(reservation) }).await;
             answer.ok().map(|answer| answer.into_inner().entries).filter(|entries| entries.len() >= count)
@@ -245,20 +245,20 @@ impl Caller {
     }
 
     /// The lines of my account, newest first.
-    pub(crate) async fn mileage_entries(&self) -> Vec<MileageEntry> {
+    pub async fn mileage_entries(&self) -> Vec<MileageEntry> {
         let request =
             ListMileageEntriesRequest { parent: "users/me".to_owned(), ..ListMileageEntriesRequest::default() };
         self.mileage.clone().list_mileage_entries(request).await.expect("a list").into_inner().mileage_entries
     }
 
     /// My payments, newest first; every customer's for an operator.
-    pub(crate) async fn my_payments(&self) -> Vec<Payment> {
+    pub async fn my_payments(&self) -> Vec<Payment> {
         let request = ListPaymentsRequest { page_size: 500, page_token: String::new() };
         self.payments.clone().list_payments(request).await.expect("a list").into_inner().payments
     }
 
     /// Changes these fields of a listing.
-    pub(crate) async fn modify(&self, listing: Listing, fields: &[&str]) -> Result<Listing, Status> {
+    pub async fn modify(&self, listing: Listing, fields: &[&str]) -> Result<Listing, Status> {
         let paths = fields.iter().map(|&field| field.to_owned()).collect();
         let request =
             UpdateListingRequest { listing: Some(listing), update_mask: Some(prost_types::FieldMask { paths }) };
@@ -267,26 +267,26 @@ impl Caller {
     }
 
     /// Deletes a listing, whatever its etag.
-    pub(crate) async fn withdraw(&self, listing: &str) -> Result<Listing, Status> {
+    pub async fn withdraw(&self, listing: &str) -> Result<Listing, Status> {
         let request = DeleteListingRequest { name: listing.to_owned(), etag: String::new() };
         let answer = self.listings.clone().delete_listing(request).await?;
         Ok(answer.into_inner().listing.expect("the listing"))
     }
 
     /// The overview of all listings.
-    pub(crate) async fn listing_views(&self) -> Vec<ListingView> {
+    pub async fn listing_views(&self) -> Vec<ListingView> {
         let request = ListListingViewsRequest { page_size: 500, ..ListListingViewsRequest::default() };
         self.views.clone().list_listing_views(request).await.expect("a list").into_inner().listing_views
     }
 
     /// Waits until the overview shows the listing as wanted.
-    pub(crate) async fn until_listing(&self, listing: &str, wanted: impl Fn(&ListingView) -> bool) -> ListingView {
+    pub async fn until_listing(&self, listing: &str, wanted: impl Fn(&ListingView) -> bool) -> ListingView {
         let wanted = &wanted;
         eventually(PATIENCE, || async move { self.listing_view(listing).await.ok().filter(wanted) }).await
     }
 
     /// Offers so many units on a date, or in all where there are no dates.
-    pub(crate) async fn set_capacity(&self, listing: &str, date: Option<Day>, units: i32) -> Result<(), Status> {
+    pub async fn set_capacity(&self, listing: &str, date: Option<Day>, units: i32) -> Result<(), Status> {
         let dates = date.map(|date| DateRange { start_date: Some(date.into()), end_date: Some(date.plus(1).into()) });
         let request = SetCapacityRequest { name: listing.to_owned(), dates, capacity: units };
         self.listings.clone().set_capacity(request).await.map(drop)
@@ -294,46 +294,46 @@ impl Caller {
 }
 
 /// What messages tell, in the order of the topics.
-pub(crate) fn topics(messages: &[Message]) -> Vec<Topic> {
+pub fn topics(messages: &[Message]) -> Vec<Topic> {
     let mut topics: Vec<_> = messages.iter().map(Message::topic).collect();
     topics.sort_unstable_by_key(|topic| *topic as i32);
     topics
 }
 
-pub(crate) fn trip_name(reservation: &str) -> String {
+pub fn trip_name(reservation: &str) -> String {
     reservation.replace("reservations/", "trips/")
 }
 
-pub(crate) fn won(units: i64) -> Money {
+pub fn won(units: i64) -> Money {
     Money { currency_code: "KRW".to_owned(), units, nanos: 0 }
 }
 
-pub(crate) fn request_id() -> String {
+pub fn request_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
 /// Two nights, so many days from now in Seoul.
-pub(crate) fn stay(days_ahead: i32) -> Stay {
+pub fn stay(days_ahead: i32) -> Stay {
     let first = today().plus(days_ahead);
     Stay { check_in_date: Some(first.into()), check_out_date: Some(first.plus(2).into()) }
 }
 
-pub(crate) fn today() -> Day {
+pub fn today() -> Day {
     Zone::named("Asia/Seoul").expect("a zone").day_at(Micros::now())
 }
 
 /// A request for two nights a month from now.
-pub(crate) fn wish(listing: &str) -> CreateReservationRequest {
+pub fn wish(listing: &str) -> CreateReservationRequest {
     wish_for(listing, Some(Slot::Stay(stay(30))))
 }
 
 /// A request for a date, so many days from now.
-pub(crate) fn wish_on(listing: &str, days_ahead: i32) -> CreateReservationRequest {
+pub fn wish_on(listing: &str, days_ahead: i32) -> CreateReservationRequest {
     wish_for(listing, Some(Slot::Date(today().plus(days_ahead).into())))
 }
 
 /// A request where there are no dates.
-pub(crate) fn wish_now(listing: &str) -> CreateReservationRequest {
+pub fn wish_now(listing: &str) -> CreateReservationRequest {
     wish_for(listing, None)
 }
 
@@ -353,6 +353,6 @@ fn wish_for(listing: &str, slot: Option<Slot>) -> CreateReservationRequest {
 }
 
 /// The reason of an error answer.
-pub(crate) fn reason(status: &Status) -> String {
+pub fn reason(status: &Status) -> String {
     Fault::from_status(status).reason().to_owned()
 }

@@ -11,7 +11,8 @@ use std::{
 use mesh::{
     client::{self, Channel, Credentials},
     identity::Issuer,
-    testing::{Broker, eventually, free_port},
+    store::DatabaseUrl,
+    testing::{Broker, chosen_database, eventually, free_port},
 };
 use proto::contract::Role;
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,12 +22,12 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use crate::caller::Caller;
 
 /// Every service of the mesh.
-pub(crate) const SERVICES: [&str; 7] = ["listing", "reservation", "payment", "mileage", "message", "view", "voucher"];
+pub const SERVICES: [&str; 7] = ["listing", "reservation", "payment", "mileage", "message", "view", "voucher"];
 /// Nothing here takes so long on a busy machine unless it is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The `holdfast` binary that was built with these tests.
-pub(crate) fn holdfast() -> PathBuf {
+pub fn holdfast() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let path = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>").join("holdfast");
     assert!(path.exists(), "{} is missing: cargo build -p holdfast", path.display());
@@ -34,29 +35,29 @@ pub(crate) fn holdfast() -> PathBuf {
 }
 
 /// A process that is killed when it is dropped.
-pub(crate) struct Process(Child);
+pub struct Process(Child);
 
 impl Process {
-    pub(crate) fn spawn(command: &mut Command) -> Self {
+    pub fn spawn(command: &mut Command) -> Self {
         Self(command.stdin(Stdio::null()).spawn().expect("the process starts"))
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.0.id()
     }
 
     /// SIGKILL.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.end();
     }
 
     /// SIGTERM, and its exit status.
-    pub(crate) async fn terminate(mut self) -> std::process::ExitStatus {
+    pub async fn terminate(mut self) -> std::process::ExitStatus {
         send(self.id(), Signal::TERM);
         self.wait().await
     }
 
-    pub(crate) async fn wait(&mut self) -> std::process::ExitStatus {
+    pub async fn wait(&mut self) -> std::process::ExitStatus {
         eventually(PATIENCE, || {
             let status = self.0.try_wait().expect("a child of ours");
             async move { status }
@@ -82,29 +83,35 @@ impl Drop for Process {
     }
 }
 
-pub(crate) fn send(process: u32, signal: Signal) {
+pub fn send(process: u32, signal: Signal) {
     let process = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id");
     let _ = kill_process(process, signal);
 }
 
 /// A mesh of processes.
-pub(crate) struct World {
-    pub(crate) broker: Broker,
+pub struct World {
+    pub broker: Broker,
     processes: HashMap<&'static str, Process>,
     ports: HashMap<&'static str, u16>,
     issuer: Issuer,
     settings: Vec<(String, String)>,
+    database: Option<DatabaseUrl>,
     dir: TempDir,
 }
 
 impl World {
-    /// Every service as a process of its own, on SQLite, ready.
-    pub(crate) async fn start() -> Self {
+    /// Every service as a process of its own, on the [chosen database](chosen_database), ready.
+    pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
     /// With more environment for every process.
-    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_on(chosen_database(), settings).await
+    }
+
+    /// On this database, or on SQLite files.
+    pub async fn start_on(database: Option<DatabaseUrl>, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let issuer = Issuer::create(dir.path().join("keys"), &SERVICES).expect("fresh keys");
         let mut world = Self {
@@ -113,6 +120,7 @@ impl World {
             ports: SERVICES.into_iter().map(|service| (service, free_port())).collect(),
             issuer,
             settings: settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            database,
             dir,
         };
         for service in SERVICES {
@@ -125,7 +133,7 @@ impl World {
     }
 
     /// The environment of every process: addresses, keys, data, broker.
-    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+    pub fn environment(&self) -> Vec<(String, String)> {
         let mut environment = vec![
             ("NATS_URL".to_owned(), self.broker.url()),
             ("HOLDFAST_DATA_DIR".to_owned(), self.data().display().to_string()),
@@ -136,20 +144,23 @@ impl World {
             environment.push((format!("HOLDFAST_{service}_LISTEN"), format!("127.0.0.1:{port}")));
             environment.push((format!("HOLDFAST_{service}_URL"), format!("http://127.0.0.1:{port}")));
         }
+        if let Some(DatabaseUrl::Postgres(url)) = &self.database {
+            environment.push(("HOLDFAST_DATABASE_URL".to_owned(), url.clone()));
+        }
         environment.extend(self.settings.iter().cloned());
         environment
     }
 
-    pub(crate) fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    pub(crate) fn keys(&self) -> PathBuf {
+    pub fn keys(&self) -> PathBuf {
         self.dir.path().join("keys")
     }
 
     /// Runs `holdfast` with these arguments in this world.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(holdfast());
         command.args(arguments).envs(self.environment()).current_dir(self.dir.path());
         command
@@ -163,24 +174,24 @@ impl World {
     }
 
     /// Starts a service that was stopped.
-    pub(crate) async fn begin(&mut self, service: &'static str) {
+    pub async fn begin(&mut self, service: &'static str) {
         self.spawn(service);
         self.ready(service).await;
     }
 
     /// Drains and ends a service.
-    pub(crate) async fn stop(&mut self, service: &'static str) {
+    pub async fn stop(&mut self, service: &'static str) {
         let process = self.processes.remove(service).expect("it runs");
         let status = process.terminate().await;
         assert!(status.success(), "{service} ends well when asked to: {status}");
     }
 
     /// Kills a service.
-    pub(crate) fn kill(&mut self, service: &'static str) {
+    pub fn kill(&mut self, service: &'static str) {
         self.processes.remove(service).expect("it runs").kill();
     }
 
-    pub(crate) fn address(&self, service: &str) -> SocketAddr {
+    pub fn address(&self, service: &str) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports[service]))
     }
 
@@ -196,12 +207,12 @@ impl World {
         .await;
     }
 
-    pub(crate) fn token(&self, subject: &str, role: Role) -> String {
+    pub fn token(&self, subject: &str, role: Role) -> String {
         self.issuer.token(subject, &[role], Duration::from_secs(3600))
     }
 
     /// A caller with one role.
-    pub(crate) fn caller(&self, subject: &str, role: Role) -> Caller {
+    pub fn caller(&self, subject: &str, role: Role) -> Caller {
         let token = self.token(subject, role);
         let channel = |service: &'static str| -> Channel {
             client::connect(service, &self.address(service).into(), Credentials::token(&token))
@@ -209,23 +220,23 @@ impl World {
         Caller::new(subject, channel)
     }
 
-    pub(crate) fn customer(&self, subject: &str) -> Caller {
+    pub fn customer(&self, subject: &str) -> Caller {
         self.caller(subject, Role::Customer)
     }
 
-    pub(crate) fn host(&self) -> Caller {
+    pub fn host(&self) -> Caller {
         self.caller("hana", Role::Host)
     }
 
     /// The invariants over every store, as an operator checks them.
-    pub(crate) fn audit(&self) {
+    pub fn audit(&self) {
         let output = self.command(&["audit", "--settle", "30"]).output().expect("the audit runs");
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Starts a service that was stopped, with settings of its own.
-    pub(crate) async fn begin_with(&mut self, service: &'static str, settings: &[(&str, &str)]) {
+    pub async fn begin_with(&mut self, service: &'static str, settings: &[(&str, &str)]) {
         let parent = std::process::id().to_string();
         let mut command = self.command(&["serve", service, "--parent", &parent]);
         self.processes.insert(service, Process::spawn(command.envs(settings.iter().copied())));
@@ -233,12 +244,12 @@ impl World {
     }
 
     /// Stops a process in its tracks, or lets it go on: it is there, and answers nothing.
-    pub(crate) fn freeze(&self, service: &'static str, frozen: bool) {
+    pub fn freeze(&self, service: &'static str, frozen: bool) {
         send(self.processes[service].id(), if frozen { Signal::STOP } else { Signal::CONT });
     }
 
     /// Whether a service says of itself, now, that it can serve.
-    pub(crate) async fn is_serving(&self, service: &'static str) -> bool {
+    pub async fn is_serving(&self, service: &'static str) -> bool {
         let channel = client::connect(service, &self.address(service).into(), Credentials::Anonymous);
         let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
         answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)

@@ -1,0 +1,8 @@
+//! The whole mesh as its users meet it, for tests: the `holdfast` binary as processes, a nats-server, databases, and callers.
+#![expect(missing_docs, reason = "the vocabulary of the scenarios: most names say all there is")]
+
+pub mod caller;
+pub mod offers;
+mod world;
+
+pub use world::{PATIENCE, Process, SERVICES, World, holdfast, send};
