@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::client::Client;
 use async_nats::connection::State;
-use async_nats::jetstream::context::{Context, ContextBuilder, CreateStreamError, GetStreamErrorKind};
+use async_nats::jetstream::context::{Context, ContextBuilder, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::{ConnectOptions, Event, ServerInfo};
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ pub const DEAD_LETTERS: &str = "DLQ";
 /// Its subjects: `holdfast.dlq.<stream>.<consumer>`.
 pub const DEAD_LETTER_PREFIX: &str = "holdfast.dlq";
 
+/// How long a new stream keeps events, unless it is told otherwise.
 const MAX_AGE: Duration = Duration::from_hours(30 * 24);
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,14 +33,38 @@ const SUBSCRIPTION_CAPACITY: usize = 16 * 1024;
 
 /// The text is not the address of a broker.
 #[derive(Debug, thiserror::Error)]
-#[error("expected nats://host:port")]
+#[error("expected nats://host:port, or several with commas between")]
 pub struct InvalidBrokerUrl(#[source] async_nats::ConnectError);
+
+/// The stream cannot be used as it is, and only an operator can change that: its messages would have to be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsuitable {
+    /// It forgets everything when the broker stops.
+    #[error("it is kept in memory, not in files")]
+    Volatile,
+    /// It would drop events that a consumer added later has not seen.
+    #[error("its retention is not `limits`: events go away once they are acknowledged")]
+    Forgetful,
+    /// It would refuse new events rather than let go of the oldest.
+    #[error("it refuses new events when it is full (`discard: new`)")]
+    Stubborn,
+}
+
+/// What an operator may choose of the streams. What is not chosen is left as it is on a stream that exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Servers that keep a copy of each event: 1 to 5, odd. A new stream has 1 unless told.
+    pub replicas: Option<usize>,
+    /// How long events are kept. A new stream keeps them 30 days unless told.
+    pub max_age: Option<Duration>,
+}
 
 /// A handle to the broker; clones share the connection. It belongs to the runtime it was made on.
 #[derive(Clone)]
 pub struct Bus {
     client: Client,
     jetstream: Context,
+    limits: StreamLimits,
     state: Arc<ConnectionState>,
 }
 
@@ -50,7 +75,7 @@ struct ConnectionState {
 }
 
 impl Bus {
-    /// Returns at once; connects, and connects again, in the background.
+    /// Returns at once; connects, and connects again, in the background. `url` may name several servers of a cluster, with commas between.
     ///
     /// # Errors
     /// Only for an address that could never work.
@@ -77,12 +102,18 @@ impl Bus {
                 let state = Arc::clone(&events);
                 async move { state.note(&event) }
             })
-            .connect(url)
+            .connect(url.split(',').map(str::trim).collect::<Vec<_>>().as_slice())
             .await
             .map_err(InvalidBrokerUrl)?;
         let jetstream =
             ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(REQUEST_TIMEOUT).build(client.clone());
-        Ok(Self { client, jetstream, state })
+        Ok(Self { client, jetstream, limits: StreamLimits::default(), state })
+    }
+
+    /// With streams as an operator wants them.
+    #[must_use]
+    pub fn with_limits(self, limits: StreamLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Whether a usable broker is connected right now.
@@ -114,8 +145,8 @@ impl Bus {
         let _ = connections.wait_for(|current| *current != number).await;
     }
 
-    /// Creates the stream of the events that `service` publishes, or brings it up to date; tries until it is there. Limits an operator has set on
-    /// an existing stream (replicas, age, size) are kept.
+    /// Creates the stream of the events that `service` publishes, or brings it up to date; tries until it is there. Limits that an existing stream
+    /// has (replicas, age, size) are kept, unless [`StreamLimits`] say otherwise.
     ///
     /// # Cancel safety
     /// Safe.
@@ -144,25 +175,19 @@ impl Bus {
         }
     }
 
-    async fn try_ensure(&self, wanted: &Config) -> Result<(), CreateStreamError> {
+    async fn try_ensure(&self, wanted: &Config) -> Result<(), async_nats::Error> {
         match self.jetstream.get_stream(&wanted.name).await {
             Ok(present) => {
-                let mut config = present.cached_info().config.clone();
-                if config.subjects == wanted.subjects && config.allow_atomic_publish == wanted.allow_atomic_publish {
-                    return Ok(());
+                if let Some(config) = upgrade(&present.cached_info().config, wanted, self.limits)? {
+                    self.jetstream.update_stream(config).await?;
                 }
-                config.subjects.clone_from(&wanted.subjects);
-                config.allow_atomic_publish = wanted.allow_atomic_publish;
-                self.jetstream.update_stream(config).await.map(|_| ())
             }
             Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {
-                self.jetstream.create_stream(wanted).await.map(|_| ())
+                self.jetstream.create_stream(limited(wanted.clone(), self.limits)).await?;
             }
-            Err(error) => Err(CreateStreamError::with_source(
-                async_nats::jetstream::context::CreateStreamErrorKind::Response,
-                error,
-            )),
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
     }
 
     /// Whether the broker takes several messages as one (since 2.12).
@@ -224,6 +249,7 @@ fn event_stream(service: &str) -> Config {
     stream(stream_name(service), format!("holdfast.evt.{service}.>"))
 }
 
+/// Every setting that matters is told: a broker's defaults differ between versions.
 fn stream(name: String, subjects: String) -> Config {
     Config {
         name,
@@ -241,5 +267,87 @@ fn stream(name: String, subjects: String) -> Config {
         allow_direct: true,
         allow_atomic_publish: true,
         ..Config::default()
+    }
+}
+
+fn limited(config: Config, limits: StreamLimits) -> Config {
+    Config {
+        num_replicas: limits.replicas.unwrap_or(config.num_replicas),
+        max_age: limits.max_age.unwrap_or(config.max_age),
+        ..config
+    }
+}
+
+/// What a stream that exists has to become, if anything.
+fn upgrade(present: &Config, wanted: &Config, limits: StreamLimits) -> Result<Option<Config>, Unsuitable> {
+    if present.storage != wanted.storage {
+        return Err(Unsuitable::Volatile);
+    }
+    if present.retention != wanted.retention {
+        return Err(Unsuitable::Forgetful);
+    }
+    if present.discard != wanted.discard {
+        return Err(Unsuitable::Stubborn);
+    }
+    let next = Config {
+        subjects: wanted.subjects.clone(),
+        allow_atomic_publish: wanted.allow_atomic_publish,
+        duplicate_window: present.duplicate_window.max(wanted.duplicate_window),
+        ..limited(present.clone(), limits)
+    };
+    Ok((next != *present).then_some(next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_LIMITS: StreamLimits = StreamLimits { replicas: None, max_age: None };
+
+    fn upgraded(change: impl FnOnce(&mut Config), limits: StreamLimits) -> Result<Option<Config>, Unsuitable> {
+        let wanted = event_stream("listing");
+        let mut present = wanted.clone();
+        change(&mut present);
+        upgrade(&present, &wanted, limits)
+    }
+
+    #[test]
+    fn a_stream_as_wanted_is_left_alone() {
+        assert_eq!(upgraded(|_| {}, NO_LIMITS), Ok(None));
+    }
+
+    #[test]
+    fn limits_an_operator_has_set_on_the_stream_stay() {
+        let operators = |config: &mut Config| {
+            config.num_replicas = 3;
+            config.max_age = Duration::from_hours(1);
+            config.max_bytes = 1 << 30;
+            config.duplicate_window = Duration::from_mins(10);
+        };
+        assert_eq!(upgraded(operators, NO_LIMITS), Ok(None));
+    }
+
+    #[test]
+    fn what_the_software_needs_is_brought_up_to_date() {
+        let old = |config: &mut Config| {
+            config.subjects = vec!["holdfast.evt.listing.v1.>".to_owned()];
+            config.allow_atomic_publish = false;
+            config.duplicate_window = Duration::from_secs(10);
+        };
+        assert_eq!(upgraded(old, NO_LIMITS), Ok(Some(event_stream("listing"))));
+    }
+
+    #[test]
+    fn chosen_limits_are_set_on_a_stream_that_exists() {
+        let limits = StreamLimits { replicas: Some(3), max_age: Some(Duration::from_hours(24)) };
+        let next = upgraded(|_| {}, limits).expect("suitable").expect("a change");
+        assert_eq!((next.num_replicas, next.max_age), (3, Duration::from_hours(24)));
+    }
+
+    #[test]
+    fn a_stream_that_would_lose_events_is_not_used() {
+        assert_eq!(upgraded(|it| it.storage = StorageType::Memory, NO_LIMITS), Err(Unsuitable::Volatile));
+        assert_eq!(upgraded(|it| it.retention = RetentionPolicy::WorkQueue, NO_LIMITS), Err(Unsuitable::Forgetful));
+        assert_eq!(upgraded(|it| it.discard = DiscardPolicy::New, NO_LIMITS), Err(Unsuitable::Stubborn));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::bus::StreamLimits;
 use crate::client::Breaker;
 use crate::identity::{IssuerError, KeyDirectory, ServiceIdentity, Verifier};
 use crate::server::Drain;
@@ -66,9 +67,42 @@ impl DataArgs {
 /// The event bus.
 #[derive(Args, Clone, Debug)]
 pub struct BusArgs {
-    /// NATS server with JetStream
+    /// NATS server with JetStream; several of a cluster with commas between
     #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:7422")]
     pub nats_url: String,
+    /// Servers that keep a copy of each event [default: as the stream has it; 1 for a new one]
+    #[arg(long, env = "HOLDFAST_STREAM_REPLICAS", value_parser = replicas)]
+    pub stream_replicas: Option<usize>,
+    /// Days that streams keep events [default: as the stream has it; 30 for a new one]
+    #[arg(long, env = "HOLDFAST_STREAM_DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub stream_days: Option<u32>,
+}
+
+impl BusArgs {
+    /// At this address, with streams as they are.
+    #[must_use]
+    pub fn at(nats_url: String) -> Self {
+        Self { nats_url, stream_replicas: None, stream_days: None }
+    }
+
+    /// As the streams take them.
+    #[must_use]
+    pub fn limits(&self) -> StreamLimits {
+        StreamLimits {
+            replicas: self.stream_replicas,
+            max_age: self.stream_days.map(|days| Duration::from_hours(u64::from(days) * 24)),
+        }
+    }
+}
+
+/// An even number of servers survives no more failures than one fewer.
+fn replicas(text: &str) -> Result<usize, &'static str> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("expected 1, 3 or 5"),
+    }
 }
 
 /// How other services are called.

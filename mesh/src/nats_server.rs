@@ -42,6 +42,34 @@ pub enum StartError {
     Silent(String),
 }
 
+/// How a server runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it listens on 127.0.0.1; 0 takes a free port.
+    pub port: u16,
+    /// When its disk is synced: `always` before an event is acknowledged, or at an interval such as `2m`, the server's own default.
+    pub sync_interval: &'static str,
+    /// The cluster it belongs to.
+    pub cluster: Option<Membership>,
+}
+
+/// A server's place in a cluster on this machine.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// Its number among the servers.
+    pub server: usize,
+    /// Where each of the servers listens to the others.
+    pub routes: Vec<u16>,
+}
+
+impl Settings {
+    /// A server by itself that has synced what it acknowledges.
+    #[must_use]
+    pub fn new(port: u16) -> Self {
+        Self { port, sync_interval: "always", cluster: None }
+    }
+}
+
 /// A running server. Dropping it kills it; so does the end of this process, however sudden.
 #[derive(Debug)]
 pub struct NatsServer {
@@ -57,19 +85,27 @@ impl NatsServer {
     /// # Errors
     /// When there is no program ([`install`] gets it), it cannot use the folder or the port, or does not answer.
     pub fn start(dir: &Path, port: u16) -> Result<Self, StartError> {
+        Self::start_with(dir, &Settings::new(port))
+    }
+
+    /// [`NatsServer::start`], run otherwise.
+    ///
+    /// # Errors
+    /// As for [`NatsServer::start`].
+    pub fn start_with(dir: &Path, settings: &Settings) -> Result<Self, StartError> {
         let program = find()?;
         let fault = |source| StartError::Io { dir: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(fault)?;
         let dir = fs::canonicalize(dir).map_err(fault)?;
         let fault = |source| StartError::Io { dir: dir.clone(), source };
         child::end_left_over(&dir.join(PID_FILE), &dir.join(CONFIG_FILE)).map_err(fault)?;
-        fs::write(dir.join(CONFIG_FILE), config(&dir, port)).map_err(fault)?;
+        fs::write(dir.join(CONFIG_FILE), config(&dir, settings)).map_err(fault)?;
         remove_ports_files(&dir).map_err(fault)?;
         let log = fs::File::create(dir.join(LOG_FILE)).map_err(fault)?;
         let mut command = Command::new(program);
         command.arg("--config").arg(dir.join(CONFIG_FILE)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = Child::spawn(command).map_err(fault)?;
-        let Some(port) = wait_until_it_answers(&mut child, &dir, port) else {
+        let Some(port) = wait_until_it_answers(&mut child, &dir, settings.port) else {
             child.kill();
             return Err(StartError::Silent(last_words(&dir)));
         };
@@ -101,17 +137,31 @@ impl NatsServer {
     }
 }
 
-/// `always` makes the server sync before it acknowledges; by default it syncs every two minutes.
-fn config(dir: &Path, port: u16) -> String {
-    let port = if port == 0 { "-1".to_owned() } else { port.to_string() };
+fn config(dir: &Path, settings: &Settings) -> String {
+    let Settings { port, sync_interval, cluster } = settings;
+    let port = if *port == 0 { "-1".to_owned() } else { port.to_string() };
     let quoted = |path: PathBuf| serde_json::Value::from(path.to_string_lossy()).to_string();
+    let cluster = cluster.as_ref().map(Membership::config).unwrap_or_default();
     format!(
         "listen: \"127.0.0.1:{port}\"\nmax_payload: 1MB\npid_file: {pid}\nports_file_dir: {dir}\n\
-         jetstream {{\n  store_dir: {store}\n  sync_interval: always\n  max_file_store: 64GB\n}}\n",
+         jetstream {{\n  store_dir: {store}\n  sync_interval: {sync_interval}\n  max_file_store: 64GB\n}}\n{cluster}",
         pid = quoted(dir.join(PID_FILE)),
         store = quoted(dir.join("jetstream")),
         dir = quoted(dir.to_owned()),
     )
+}
+
+impl Membership {
+    fn config(&self) -> String {
+        let routes: Vec<String> = self.routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        format!(
+            "server_name: server-{server}\n\
+             cluster {{\n  name: holdfast\n  listen: \"127.0.0.1:{own}\"\n  routes: [{routes}]\n}}\n",
+            server = self.server,
+            own = self.routes[self.server],
+            routes = routes.join(", "),
+        )
+    }
 }
 
 fn ports_files(dir: &Path) -> io::Result<impl Iterator<Item = PathBuf>> {

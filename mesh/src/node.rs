@@ -110,7 +110,7 @@ impl Node {
         let identity = args.identity.identity(name)?;
         // Opening blocks; nothing else runs on this runtime yet.
         let store = Store::open(&url, name, migrations)?;
-        let bus = Bus::connect(&args.bus.nats_url).await?;
+        let bus = Bus::connect(&args.bus.nats_url).await?.with_limits(args.bus.limits());
         Ok(Self {
             name,
             store,

@@ -116,15 +116,18 @@ async fn round(store: &Store, publisher: &mut Publisher) -> Result<usize, RelayE
         return Ok(0);
     }
     let published = publisher.publish(rows).await;
-    if !published.rows.is_empty() {
-        let (rows, sequence) = (published.rows, published.stream_sequence);
-        store
+    if let Some(last) = published.last {
+        let advanced = store
             .write(move |conn| {
-                outbox::mark(conn, &rows, Micros::now())?;
-                refill::advance(conn, sequence)
+                let now = Micros::now();
+                outbox::mark(conn, &published.rows, now)?;
+                refill::advance(conn, last, now)
             })
             .await
             .map_err(RelayError::Store)?;
+        if !advanced {
+            publisher.checked = None;
+        }
     }
     published.error.map_or(Ok(waiting), Err)
 }

@@ -41,5 +41,7 @@ diesel::table! {
     outbox_progress (id) {
         id -> Integer,
         stream_sequence -> BigInt,
+        event_id -> Nullable<Binary>,
+        acknowledged_at -> Nullable<BigInt>,
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use diesel_migrations::EmbeddedMigrations;
 use tempfile::TempDir;
 
-pub use self::broker::Broker;
+pub use self::broker::{Broker, Cluster};
 pub use self::mesh::{Running, TestMesh};
 pub use self::ports::free_port;
 pub use self::postgres::{Postgres, postgres};

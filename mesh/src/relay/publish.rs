@@ -30,13 +30,20 @@ pub(super) struct Publisher {
     pub(super) checked: Option<u64>,
 }
 
+/// An event, and the number the stream gave it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Acknowledged {
+    pub(super) sequence: u64,
+    pub(super) event: Id,
+}
+
 /// How far a call came.
 #[derive(Default)]
 pub(super) struct Published {
     /// The rows the stream has, ascending.
     pub(super) rows: Vec<i64>,
-    /// The highest sequence number the stream gave.
-    pub(super) stream_sequence: u64,
+    /// The one of them that is last in the stream.
+    pub(super) last: Option<Acknowledged>,
     /// Why the others are not published.
     pub(super) error: Option<RelayError>,
 }
@@ -53,8 +60,9 @@ impl Publisher {
     pub(super) async fn publish(&self, rows: Vec<Row>) -> Published {
         if rows.len() >= BATCH_FROM && self.bus.takes_atomic_batches() {
             match self.publish_batch(&rows).await {
-                Ok(Some(stream_sequence)) => {
-                    return Published { rows: rows.iter().map(|row| row.seq).collect(), stream_sequence, error: None };
+                Ok(Some(last)) => {
+                    let rows = rows.iter().map(|row| row.seq).collect();
+                    return Published { rows, last: Some(last), error: None };
                 }
                 // Most likely an event was stored before and only its acknowledgement lost: one by one, that does no harm.
                 Ok(None) => {}
@@ -64,8 +72,8 @@ impl Publisher {
         self.publish_each(rows).await
     }
 
-    /// All or nothing; the sequence number of the last one, or `None` if the broker refused the batch as a batch.
-    async fn publish_batch(&self, rows: &[Row]) -> Result<Option<u64>, async_nats::Error> {
+    /// All or nothing; the last one, or `None` if the broker refused the batch as a batch.
+    async fn publish_batch(&self, rows: &[Row]) -> Result<Option<Acknowledged>, async_nats::Error> {
         let batch = Id::generate().to_string();
         let client = self.bus.client();
         let (last, others) = rows.split_last().expect("not empty");
@@ -85,7 +93,9 @@ impl Publisher {
         let answer = client.request_with_headers(last.subject.clone(), headers, payload(last)).await?;
         match serde_json::from_slice::<Response<PublishAck>>(&answer.payload)? {
             // A broker that knows no batches takes the messages as ordinary ones and gives no size.
-            Response::Ok(ack) if ack.batch_size == u64::try_from(rows.len()).ok() => Ok(Some(ack.sequence)),
+            Response::Ok(ack) if ack.batch_size == u64::try_from(rows.len()).ok() => {
+                Ok(Some(Acknowledged { sequence: ack.sequence, event: last.id }))
+            }
             Response::Ok(ack) => {
                 tracing::warn!(
                     service = self.service,
@@ -125,7 +135,7 @@ impl Publisher {
                 match ack {
                     Ok(sequence) => {
                         done.rows.push(row.seq);
-                        done.stream_sequence = done.stream_sequence.max(sequence);
+                        done.last = done.last.max(Some(Acknowledged { sequence, event: row.id }));
                     }
                     Err(error) => done.error = Some(RelayError::Publish(error)),
                 }

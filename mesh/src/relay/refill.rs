@@ -1,48 +1,55 @@
-//! Notices that the stream is behind what it once acknowledged (its store was lost, or its tail after a power cut) and has the outbox refill it.
+//! Notices that the stream has lost what it once acknowledged (its store, or its tail after a power cut) and has the outbox refill it.
+//!
+//! A stream that lost its tail gives the same sequence numbers again, and an event that was on its way while the broker died may have taken one of
+//! them. So it is not enough that the stream is long enough: the last event acknowledged has to be where it was.
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::State;
-use diesel::prelude::{ExpressionMethods, QueryDsl};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{RawMessageError, RawMessageErrorKind, Stream};
+use diesel::prelude::{ExpressionMethods, QueryDsl, QueryResult, Queryable};
 
 use super::RelayError;
-use super::publish::Publisher;
+use super::publish::{Acknowledged, Publisher};
+use crate::event::MESSAGE_ID;
 use crate::outbox;
 use crate::schema::outbox_progress::dsl as p;
-use crate::store::{Conn, Exec, Fetch, Micros, Store, StoreError};
+use crate::store::{Conn, Exec, Fetch, Id, Micros, Store, StoreError};
 
-/// Events marked this long before the stream's last one are sent again too: the two clocks may differ. Doing so is harmless.
+/// Events marked this long before the stream's last intact one are sent again too: the two clocks may differ. Doing so is harmless.
 const MARGIN: Duration = Duration::from_mins(2);
 
-/// Once for every connection: the stream exists and has what it acknowledged, or what it lost is waiting again.
+/// How far the stream is known to have come.
+#[derive(Queryable)]
+struct Progress {
+    sequence: i64,
+    event: Option<Id>,
+    at: Option<Micros>,
+}
+
+/// Once for every connection, and whenever there is doubt: the stream exists and has what it acknowledged, or what it lost is waiting again.
 pub(super) async fn check(store: &Store, publisher: &mut Publisher, connection: u64) -> Result<(), RelayError> {
     if publisher.checked == Some(connection) {
         return Ok(());
     }
     publisher.bus().ensure_stream(publisher.service).await;
-    let stream = publisher
-        .bus()
-        .jetstream()
-        .get_stream(&publisher.stream)
-        .await
-        .map_err(|error| RelayError::Stream(error.into()))?;
-    let state = &stream.cached_info().state;
-    let (last, since) = (signed(state.last_sequence), since(state));
-    let resent = store
-        .write(move |conn| {
-            let acknowledged: Option<i64> = p::outbox_progress.select(p::stream_sequence).one(conn)?;
-            if acknowledged.unwrap_or(0) <= last {
-                return Ok(None);
-            }
-            diesel::update(p::outbox_progress).set(p::stream_sequence.eq(last)).exec(conn)?;
-            outbox::resend_since(conn, since).map(Some).map_err(StoreError::from)
-        })
-        .await
-        .map_err(RelayError::Store)?;
-    if let Some(events) = resent {
+    let progress = store.read(|conn| progress(conn).map_err(StoreError::from)).await.map_err(RelayError::Store)?;
+    let jetstream = publisher.bus().jetstream();
+    let stream = jetstream.get_stream(&publisher.stream).await.map_err(|error| RelayError::Stream(error.into()))?;
+    if !is_intact(&stream, &progress).await? {
+        let (last, since) = (signed(stream.cached_info().state.last_sequence), since(&stream, progress.at).await?);
+        let resent = store
+            .write(move |conn| {
+                // Which event has that number now is not known, and matters no more.
+                let lost = p::outbox_progress.filter(p::stream_sequence.eq(progress.sequence));
+                diesel::update(lost).set((p::stream_sequence.eq(last), p::event_id.eq(None::<Id>))).exec(conn)?;
+                outbox::resend_since(conn, since).map_err(StoreError::from)
+            })
+            .await
+            .map_err(RelayError::Store)?;
         tracing::error!(
             service = publisher.service,
-            events,
+            events = resent,
             stream_sequence = last,
             "the stream lost acknowledged events; publishing them again from the outbox"
         );
@@ -51,18 +58,71 @@ pub(super) async fn check(store: &Store, publisher: &mut Publisher, connection: 
     Ok(())
 }
 
-/// Remembers how far the stream came, with the rows marked in the same transaction.
-pub(super) fn advance(conn: &mut Conn, sequence: u64) -> Result<(), StoreError> {
-    let ahead = p::outbox_progress.filter(p::stream_sequence.lt(signed(sequence)));
-    diesel::update(ahead).set(p::stream_sequence.eq(signed(sequence))).exec(conn).map(|_| ()).map_err(StoreError::from)
+/// Remembers how far the stream came, with the rows marked in the same transaction. `false` when it had been further: another replica was
+/// faster, or the stream lost something while the connection stood, as a cluster may when its leader changes.
+pub(super) fn advance(conn: &mut Conn, last: Acknowledged, now: Micros) -> Result<bool, StoreError> {
+    let behind = p::outbox_progress.filter(p::stream_sequence.lt(signed(last.sequence)));
+    let ahead = (
+        p::stream_sequence.eq(signed(last.sequence)),
+        p::event_id.eq(Some(last.event)),
+        p::acknowledged_at.eq(Some(now)),
+    );
+    Ok(diesel::update(behind).set(ahead).exec(conn)? == 1)
 }
 
-fn since(state: &State) -> Micros {
-    if state.last_sequence == 0 {
-        return Micros(0);
+fn progress(conn: &mut Conn) -> QueryResult<Progress> {
+    let row = p::outbox_progress.select((p::stream_sequence, p::event_id, p::acknowledged_at)).one(conn)?;
+    row.ok_or(diesel::NotFound)
+}
+
+/// Whether the last event that was acknowledged is where it was.
+async fn is_intact(stream: &Stream, progress: &Progress) -> Result<bool, RelayError> {
+    let state = &stream.cached_info().state;
+    let Ok(sequence @ 1..) = u64::try_from(progress.sequence) else { return Ok(true) };
+    if state.last_sequence < sequence {
+        return Ok(false);
     }
-    let nanos = state.last_timestamp.unix_timestamp_nanos();
-    Micros(i64::try_from(nanos / 1000).unwrap_or(0)).minus(MARGIN)
+    let Some(event) = progress.event.filter(|_| state.first_sequence <= sequence) else {
+        // Too old to be kept; or there is nothing to compare it with.
+        return Ok(true);
+    };
+    // Of the leader: a follower may not have caught up.
+    let message = found(stream.get_raw_message(sequence).await)?;
+    let id = message.map(|message| message.headers.get(MESSAGE_ID).map(ToString::to_string));
+    // None if somebody has deleted it by hand.
+    Ok(id.is_none_or(|id| id == Some(event.to_string())))
+}
+
+/// When the last event that is certainly intact was stored: the latest one from before the last acknowledgement.
+async fn since(stream: &Stream, acknowledged_at: Option<Micros>) -> Result<Micros, RelayError> {
+    let info = stream.cached_info();
+    let subjects = info.config.subjects.first().map_or(">", String::as_str);
+    let (mut low, mut high) = (info.state.first_sequence.max(1), info.state.last_sequence + 1);
+    let mut intact = Micros(0);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let next = found(stream.get_first_raw_message_by_subject(subjects, middle).await)?;
+        match next.map(|message| (message.sequence, stored_at(&message))) {
+            Some((sequence, at)) if acknowledged_at.is_none_or(|acknowledged_at| at <= acknowledged_at) => {
+                intact = at;
+                low = sequence + 1;
+            }
+            _ => high = middle,
+        }
+    }
+    Ok(intact.minus(MARGIN))
+}
+
+fn found(answer: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, RelayError> {
+    match answer {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(RelayError::Stream(error.into())),
+    }
+}
+
+fn stored_at(message: &StreamMessage) -> Micros {
+    Micros(i64::try_from(message.time.unix_timestamp_nanos() / 1000).unwrap_or(0))
 }
 
 fn signed(sequence: u64) -> i64 {

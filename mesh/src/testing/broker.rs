@@ -1,12 +1,13 @@
-//! A broker of the test's own.
+//! Brokers of the test's own.
 
+use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
 
 use super::free_port;
 use crate::bus::Bus;
-use crate::nats_server::{NatsServer, install};
+use crate::nats_server::{Membership, NatsServer, Settings, install};
 
 /// A nats-server in a temporary folder, on a free port that it keeps when it is started again.
 #[derive(Debug)]
@@ -66,18 +67,102 @@ impl Broker {
         self.server = Some(NatsServer::start(self.dir.path(), self.port).expect("nats-server starts again"));
     }
 
+    /// Keeps a copy of what it has stored; only while it is stopped.
+    ///
+    /// # Panics
+    /// When it is running, or there is no room.
+    pub fn remember(&self) {
+        assert!(self.server.is_none(), "stop the broker first");
+        copy(&self.dir.path().join("jetstream"), &self.dir.path().join("remembered"));
+    }
+
+    /// Puts back what [`Broker::remember`] kept, as if all since then had never reached the disk; only while it is stopped.
+    ///
+    /// # Panics
+    /// When it is running, or nothing was kept.
+    pub fn set_back(&mut self) {
+        self.lose_everything();
+        copy(&self.dir.path().join("remembered"), &self.dir.path().join("jetstream"));
+    }
+
     /// Deletes all it stored; only while it is stopped.
     ///
     /// # Panics
     /// When it is running.
     pub fn lose_everything(&mut self) {
         assert!(self.server.is_none(), "stop the broker first");
-        let _ = std::fs::remove_dir_all(self.dir.path().join("jetstream"));
+        let _ = fs::remove_dir_all(self.dir.path().join("jetstream"));
     }
 
     /// The folder it keeps everything in.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("room for a folder");
+    for entry in fs::read_dir(from).expect("it is there").map(|entry| entry.expect("readable")) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("room for a file");
+        }
+    }
+}
+
+/// Three servers that keep copies of each other's streams.
+#[derive(Debug)]
+pub struct Cluster {
+    servers: Vec<Option<NatsServer>>,
+    settings: Vec<Settings>,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts one, after installing nats-server if it is missing.
+    ///
+    /// # Panics
+    /// When it cannot be installed or started.
+    pub async fn start() -> Self {
+        let start = || {
+            install(&|step| eprintln!("{step}")).expect("nats-server can be installed");
+            let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+            let member = |server| Some(Membership { server, routes: routes.clone() });
+            let settings: Vec<_> =
+                (0..3).map(|server| Settings { cluster: member(server), ..Settings::new(free_port()) }).collect();
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            let mut cluster = Self { servers: Vec::new(), settings, dir };
+            cluster.servers = (0..3).map(|server| Some(cluster.run(server))).collect();
+            cluster
+        };
+        tokio::task::spawn_blocking(start).await.expect("does not panic")
+    }
+
+    fn run(&self, server: usize) -> NatsServer {
+        let dir = self.dir.path().join(server.to_string());
+        NatsServer::start_with(&dir, &self.settings[server]).expect("nats-server starts")
+    }
+
+    /// Where clients connect: every server, with commas between.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let urls: Vec<_> = self.settings.iter().map(|settings| format!("nats://127.0.0.1:{}", settings.port)).collect();
+        urls.join(",")
+    }
+
+    /// Kills a server.
+    pub fn kill(&mut self, server: usize) {
+        self.servers[server] = None;
+    }
+
+    /// Starts a server that was killed, with what it stored.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn restart(&mut self, server: usize) {
+        self.servers[server] = Some(self.run(server));
     }
 }

@@ -93,7 +93,7 @@ impl TestMesh {
         let nowhere = "nats://127.0.0.1:1";
         NodeArgs {
             data: DataArgs { data_dir: self.dir.path().join("data"), database_url: self.database.clone() },
-            bus: BusArgs { nats_url: self.broker.as_ref().map_or_else(|| nowhere.to_owned(), Broker::url) },
+            bus: BusArgs::at(self.broker.as_ref().map_or_else(|| nowhere.to_owned(), Broker::url)),
             identity: IdentityArgs { keys_dir: self.dir.path().join("keys"), issuer: ISSUER.to_owned() },
             calls: CallArgs::default(),
             drain: DrainArgs { lame_duck_ms: 0, drain_limit_ms: 5_000 },

@@ -1,14 +1,19 @@
 //! Every committed event reaches the stream, once, in order for each aggregate, whatever happens to the broker.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use async_nats::jetstream as nats;
+use mesh::bus::{Bus, StreamLimits};
 use mesh::event::NewEvent;
-use mesh::outbox;
 use mesh::store::{DatabaseUrl, Id, Micros, Store, StoreError};
-use mesh::testing::{Broker, database, eventually, postgres};
+use mesh::testing::{Broker, Cluster, database, eventually, postgres};
+use mesh::{outbox, relay as relaying};
 use tokio::task::JoinSet;
 
-use crate::events::{SOON, all_published, assert_once_and_in_order, jetstream, make, publish, relay, stream_content};
+use crate::events::{
+    Running, SOON, all_published, assert_once_and_in_order, jetstream, make, publish, relay, stream_content,
+};
 use crate::things;
 
 async fn write_from_many(store: &Store, writers: usize, each: usize) {
@@ -182,6 +187,116 @@ async fn a_broker_that_lost_its_store_is_refilled_from_the_outbox() {
     eventually(SOON, complete).await;
     assert_once_and_in_order(&stream_content(&broker, "TEST").await, 8, 11);
     relay.stop().await;
+}
+
+/// Every event of eight writers is in the stream, however often.
+async fn all_there(broker: &Broker, each: i64) {
+    let complete = || async {
+        let wanted: HashSet<_> =
+            (0..8).flat_map(|writer| (1..=each).map(move |number| (format!("things/{writer}"), number))).collect();
+        let content: HashSet<_> = stream_content(broker, "TEST").await.into_iter().collect();
+        content.is_superset(&wanted)
+    };
+    eventually(SOON, complete).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_lost_its_last_seconds_is_refilled_from_the_outbox() {
+    let (_dir, url) = database();
+    let (mut broker, store) = (Broker::start().await, things::open(&url));
+    let relay = relay(&store, &broker).await;
+    write_from_many(&store, 8, 5).await;
+    all_published(&store).await;
+    broker.stop();
+    broker.remember();
+    broker.restart();
+    write_from_many(&store, 8, 3).await;
+    all_published(&store).await;
+    broker.kill();
+    broker.set_back();
+    write_from_many(&store, 8, 1).await;
+    broker.restart();
+    all_published(&store).await;
+    all_there(&broker, 9).await;
+    assert_once_and_in_order(&stream_content(&broker, "TEST").await, 8, 9);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_loss_is_noticed_even_where_other_events_have_taken_the_place() {
+    let (_dir, url) = database();
+    let (mut broker, store) = (Broker::start().await, things::open(&url));
+    let running = relay(&store, &broker).await;
+    write_from_many(&store, 8, 5).await;
+    all_published(&store).await;
+    running.stop().await;
+    broker.stop();
+    broker.remember();
+    broker.restart();
+    let running = relay(&store, &broker).await;
+    write_from_many(&store, 8, 3).await;
+    all_published(&store).await;
+    running.stop().await;
+    broker.kill();
+    broker.set_back();
+    broker.restart();
+    // What was on its way when the broker died gets there before anybody has looked: the stream is longer than it ever was.
+    for number in 1..=30 {
+        publish(&broker.bus().await, &broker, &things::made("things/on-its-way", number)).await;
+    }
+    let running = relay(&store, &broker).await;
+    all_there(&broker, 8).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_loss_is_noticed_while_the_connection_stands() {
+    let (_dir, url) = database();
+    let (broker, store) = (Broker::start().await, things::open(&url));
+    let relay = relay(&store, &broker).await;
+    write_from_many(&store, 8, 5).await;
+    all_published(&store).await;
+    jetstream(&broker).await.delete_stream("TEST").await.expect("deleted");
+    broker.bus().await.ensure_stream(things::SERVICE).await;
+    write_from_many(&store, 8, 1).await;
+    all_there(&broker, 6).await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_loses_a_server_loses_no_event() {
+    let (_dir, url) = database();
+    let (mut cluster, store) = (Cluster::start().await, things::open(&url));
+    let limits = StreamLimits { replicas: Some(3), max_age: None };
+    let bus = Bus::connect(&cluster.url()).await.expect("valid addresses").with_limits(limits);
+    let observer = nats::new(async_nats::connect(bus_addresses(&cluster)).await.expect("a server answers"));
+    let running = Running::start(|shutdown| relaying::run(store.clone(), bus, things::SERVICE, shutdown));
+    write_from_many(&store, 8, 5).await;
+    all_published(&store).await;
+    for round in 1..=3 {
+        let info = observer.get_stream("TEST").await.expect("the stream exists").cached_info().clone();
+        assert_eq!(info.config.num_replicas, 3);
+        let leader = info.cluster.and_then(|cluster| cluster.leader).expect("a leader");
+        let server = leader.strip_prefix("server-").and_then(|number| number.parse().ok()).expect("one of ours");
+        write_from_many(&store, 8, 2).await;
+        cluster.kill(server);
+        write_from_many(&store, 8, 3).await;
+        all_published(&store).await;
+        cluster.restart(server);
+        let messages = || async {
+            let stream = observer.get_stream("TEST").await.ok()?;
+            let info = stream.cached_info();
+            let followers = info.cluster.as_ref().map(|cluster| cluster.replicas.clone()).unwrap_or_default();
+            (followers.len() == 2 && followers.iter().all(|it| it.current && !it.offline))
+                .then_some(info.state.messages)
+        };
+        assert_eq!(eventually(SOON, messages).await, 40 + 40 * round);
+    }
+    running.stop().await;
+}
+
+fn bus_addresses(cluster: &Cluster) -> Vec<async_nats::ServerAddr> {
+    cluster.url().split(',').map(|url| url.parse().expect("an address")).collect()
 }
 
 #[tokio::test]
