@@ -13,7 +13,7 @@ use crate::nats_server::{Membership, NatsServer, Settings, install};
 #[derive(Debug)]
 pub struct Broker {
     server: Option<NatsServer>,
-    port: u16,
+    settings: Settings,
     dir: TempDir,
 }
 
@@ -23,11 +23,19 @@ impl Broker {
     /// # Panics
     /// When it cannot be installed or started.
     pub async fn start() -> Self {
+        Self::start_with(Settings::new(free_port())).await
+    }
+
+    /// Starts one that is run otherwise.
+    ///
+    /// # Panics
+    /// As for [`Broker::start`].
+    pub async fn start_with(settings: Settings) -> Self {
         let start = || {
             install(&|step| eprintln!("{step}")).expect("nats-server can be installed");
             let dir = tempfile::tempdir().expect("a temporary folder");
-            let server = NatsServer::start(dir.path(), free_port()).expect("nats-server starts");
-            Self { port: server.port(), server: Some(server), dir }
+            let server = NatsServer::start_with(dir.path(), &settings).expect("nats-server starts");
+            Self { settings: Settings { port: server.port(), ..settings }, server: Some(server), dir }
         };
         tokio::task::spawn_blocking(start).await.expect("does not panic")
     }
@@ -35,7 +43,7 @@ impl Broker {
     /// Where clients connect.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://127.0.0.1:{}", self.settings.port)
     }
 
     /// A new connection to it.
@@ -64,7 +72,7 @@ impl Broker {
     /// When it does not start.
     pub fn restart(&mut self) {
         self.kill();
-        self.server = Some(NatsServer::start(self.dir.path(), self.port).expect("nats-server starts again"));
+        self.server = Some(NatsServer::start_with(self.dir.path(), &self.settings).expect("nats-server starts again"));
     }
 
     /// Keeps a copy of what it has stored; only while it is stopped.
