@@ -25,6 +25,8 @@ use diesel::ConnectionError;
 use diesel_migrations::EmbeddedMigrations;
 
 use self::job::Task;
+#[cfg(feature = "testing")]
+pub(crate) use self::open::MESH_MIGRATIONS;
 use self::open::{FileLock, Opener};
 pub(crate) use self::signal::note_append;
 pub use self::signal::{ChangeWatch, CommitSignal, CommitWatch, note_change};
@@ -39,8 +41,8 @@ use crate::telemetry::Carried;
 /// Closures waiting for a connection at most; one more is answered [`StoreError::Busy`].
 const QUEUE: usize = 1024;
 const SQLITE_READERS: usize = 2;
-/// So that seven services leave over forty of a PostgreSQL server's default hundred to others.
-const POSTGRES_CONNECTIONS: usize = 8;
+/// Connections of a service to PostgreSQL, so that seven services leave over forty of a PostgreSQL server's default hundred to others.
+pub const POSTGRES_CONNECTIONS: usize = 8;
 
 /// Where a service keeps its rows: `sqlite:<path>` or `postgres://…`.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod ports;
 mod postgres;
 mod program;
 mod publisher;
+mod release;
 mod subscriber;
 
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ pub use self::ports::free_port;
 pub use self::postgres::{Postgres, postgres};
 pub use self::program::{Program, tool};
 pub use self::publisher::Publisher;
+pub use self::release::first_release;
 pub use self::subscriber::Subscriber;
 use crate::store::{DatabaseUrl, Migrations};
 
@@ -26,18 +28,29 @@ use crate::store::{DatabaseUrl, Migrations};
 const NO_MIGRATIONS: Migrations =
     Migrations { sqlite: EmbeddedMigrations::new(&[]), postgres: EmbeddedMigrations::new(&[]) };
 
-/// An SQLite file of the test's own; keep the folder as long as it is used.
+/// The test's own database, of the kind that this run of the tests has [chosen](chosen_database); keep the folder as long as it is used.
+///
+/// # Panics
+/// When there is no room for temporary files, or PostgreSQL is wanted and missing.
+#[must_use]
+pub fn database() -> (TempDir, DatabaseUrl) {
+    let (dir, file) = sqlite();
+    (dir, chosen_database().unwrap_or(file))
+}
+
+/// An SQLite file whatever is chosen, for tests of what only a file has; keep the folder as long as it is used.
 ///
 /// # Panics
 /// When there is no room for temporary files.
 #[must_use]
-pub fn database() -> (TempDir, DatabaseUrl) {
+pub fn sqlite() -> (TempDir, DatabaseUrl) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let url = DatabaseUrl::Sqlite(dir.path().join("test.db"));
     (dir, url)
 }
 
-/// The database of a test that runs on both: `HOLDFAST_TEST_DATABASE=postgres` gives it one of PostgreSQL's, anything else SQLite files, which is `None`.
+/// Every suite runs twice, on either database: `HOLDFAST_TEST_DATABASE=postgres` gives a test one of PostgreSQL's, anything else SQLite files,
+/// which is `None`.
 ///
 /// # Panics
 /// When PostgreSQL is wanted and is not installed or does not start.

@@ -9,13 +9,13 @@ use diesel::migration::MigrationSource;
 use diesel::pg::PgConnection;
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, ConnectionError, QueryResult};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel_migrations::{MigrationHarness, embed_migrations};
 
 use super::{Conn, DatabaseUrl, Migrations, OpenError};
 
 /// The tables of this crate: outbox, inbox, requests. Their versions start with `mesh`, so they never clash with a service's.
-const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+pub(crate) const MESH_MIGRATIONS: Migrations =
+    Migrations { sqlite: embed_migrations!("migrations/sqlite"), postgres: embed_migrations!("migrations/postgres") };
 
 /// FULL: a commit survives a power cut. Group commit makes that affordable.
 const SQLITE_PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
@@ -102,14 +102,14 @@ pub(super) fn migrate(url: &DatabaseUrl, service: &'static str, migrations: Migr
     match url {
         DatabaseUrl::Sqlite(path) => {
             let Conn::Sqlite(mut conn) = open_sqlite(path, SQLITE_PRAGMAS)? else { unreachable!("opened as SQLite") };
-            run(&mut conn, SQLITE)?;
+            run(&mut conn, MESH_MIGRATIONS.sqlite)?;
             run(&mut conn, migrations.sqlite)
         }
         DatabaseUrl::Postgres(url) => {
             let Conn::Postgres(mut conn) = open_postgres(url, service)? else { unreachable!("opened as PostgreSQL") };
             prepare_schema(&mut conn, service).map_err(|source| OpenError::Migrate(Box::new(source)))?;
             // The session, and with it the lock, ends when this function returns.
-            run(&mut conn, POSTGRES)?;
+            run(&mut conn, MESH_MIGRATIONS.postgres)?;
             run(&mut conn, migrations.postgres)
         }
     }

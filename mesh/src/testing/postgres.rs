@@ -79,6 +79,8 @@ impl Cluster {
             "max_connections=300",
             "shared_buffers=64MB",
             "fsync=off",
+            "full_page_writes=off",
+            "autovacuum=off",
         ] {
             command.args(["-c", setting]);
         }

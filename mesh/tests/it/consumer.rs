@@ -8,7 +8,7 @@ use mesh::bus::Bus;
 use mesh::consumer::{self, ConsumerSpec, HandlerError, Repeats, RetryPolicy};
 use mesh::event::{NewEvent, Received, filter};
 use mesh::store::{Conn, Id, Store, StoreError};
-use mesh::testing::{Broker, database, eventually, postgres};
+use mesh::testing::{Broker, database, eventually};
 
 use crate::events::{Running, SOON, all_published, jetstream, make, publish, publish_as, relay};
 use crate::things::{self, Made};
@@ -92,8 +92,10 @@ async fn from_one_database_to_another() {
     relaying.stop().await;
 }
 
-async fn duplicates(store: Store) {
-    let broker = Broker::start().await;
+#[tokio::test]
+async fn a_repeated_event_has_its_effect_once() {
+    let (_dir, url) = database();
+    let (broker, store) = (Broker::start().await, things::open(&url));
     let bus = broker.bus().await;
     let event = things::made("things/a", 1);
     for n in 0..5 {
@@ -106,17 +108,6 @@ async fn duplicates(store: Store) {
     settled(&broker).await;
     assert_eq!(seen(&store, "things/a").await, Some(1));
     consuming.stop().await;
-}
-
-#[tokio::test]
-async fn a_repeated_event_has_its_effect_once() {
-    let (_dir, url) = database();
-    duplicates(things::open(&url)).await;
-}
-
-#[tokio::test]
-async fn a_repeated_event_on_postgres_has_its_effect_once() {
-    duplicates(things::open(&postgres().url)).await;
 }
 
 #[tokio::test]
@@ -243,8 +234,10 @@ async fn an_unacknowledged_delivery_comes_again_and_has_no_second_effect() {
     consuming.stop().await;
 }
 
-async fn two_instances(store: Store) {
-    let broker = Broker::start().await;
+#[tokio::test]
+async fn two_instances_share_the_events() {
+    let (_dir, url) = database();
+    let (broker, store) = (Broker::start().await, things::open(&url));
     let handled = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     let mut running = Vec::new();
     for n in 0..2 {
@@ -265,17 +258,6 @@ async fn two_instances(store: Store) {
     for consumer in running {
         consumer.stop().await;
     }
-}
-
-#[tokio::test]
-async fn two_instances_share_the_events() {
-    let (_dir, url) = database();
-    two_instances(things::open(&url)).await;
-}
-
-#[tokio::test]
-async fn two_instances_on_postgres_share_the_events() {
-    two_instances(things::open(&postgres().url)).await;
 }
 
 #[tokio::test]

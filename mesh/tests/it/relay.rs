@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_nats::jetstream as nats;
 use mesh::bus::{Bus, StreamLimits};
 use mesh::event::NewEvent;
-use mesh::store::{DatabaseUrl, Id, Micros, Store, StoreError};
-use mesh::testing::{Broker, Cluster, database, eventually, postgres};
+use mesh::store::{Id, Micros, Store, StoreError};
+use mesh::testing::{Broker, Cluster, database, eventually};
 use mesh::{outbox, relay as relaying};
 use tokio::task::JoinSet;
 
@@ -29,25 +29,15 @@ async fn write_from_many(store: &Store, writers: usize, each: usize) {
     tasks.join_all().await;
 }
 
-async fn many_writers(url: &DatabaseUrl) {
-    let broker = Broker::start().await;
-    let store = things::open(url);
+#[tokio::test]
+async fn events_of_64_writers_arrive_once_and_in_order() {
+    let (_dir, url) = database();
+    let (broker, store) = (Broker::start().await, things::open(&url));
     let relay = relay(&store, &broker).await;
     write_from_many(&store, 64, 25).await;
     all_published(&store).await;
     assert_once_and_in_order(&stream_content(&broker, "TEST").await, 64, 25);
     relay.stop().await;
-}
-
-#[tokio::test]
-async fn events_of_64_writers_arrive_once_and_in_order() {
-    let (_dir, url) = database();
-    many_writers(&url).await;
-}
-
-#[tokio::test]
-async fn events_of_64_writers_on_postgres_arrive_once_and_in_order() {
-    many_writers(&postgres().url).await;
 }
 
 #[tokio::test]
@@ -110,8 +100,10 @@ async fn insert_left_behind(store: &Store, events: Vec<NewEvent>) {
         .expect("stored");
 }
 
-async fn orphans(url: &DatabaseUrl) {
-    let (broker, store) = (Broker::start().await, things::open(url));
+#[tokio::test]
+async fn events_of_a_dead_process_are_adopted_after_a_while() {
+    let (_dir, url) = database();
+    let (broker, store) = (Broker::start().await, things::open(&url));
     let at = |seconds| Micros::now().minus(Duration::from_secs(seconds));
     let event = |name, seconds| NewEvent { at: at(seconds), ..things::made(name, 1) };
     insert_left_behind(&store, vec![event("things/old", 60), event("things/young", 7)]).await;
@@ -122,17 +114,6 @@ async fn orphans(url: &DatabaseUrl) {
     all_published(&store).await;
     assert_eq!(stream_content(&broker, "TEST").await.len(), 2);
     relay.stop().await;
-}
-
-#[tokio::test]
-async fn events_of_a_dead_process_are_adopted_after_a_while() {
-    let (_dir, url) = database();
-    orphans(&url).await;
-}
-
-#[tokio::test]
-async fn events_of_a_dead_process_on_postgres_are_adopted_after_a_while() {
-    orphans(&postgres().url).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mesh::requests::{self, Claim, RequestKey};
 use mesh::store::{Id, Micros, Store, StoreError};
-use mesh::testing::{database, postgres};
+use mesh::testing::database;
 use tokio::task::JoinSet;
 
 use crate::things;
@@ -18,7 +18,10 @@ async fn claim(store: &Store, key: RequestKey, body: &str, resource: Id) -> Clai
         .expect("claimable")
 }
 
-async fn repeats_get_the_first_answer(store: &Store) {
+#[tokio::test]
+async fn repeats_get_the_first_answer() {
+    let (_dir, url) = database();
+    let store = &things::open(&url);
     let key = RequestKey::new("alice", "/a.B/Create", "r-1");
     let (first, second) = (Id::generate(), Id::generate());
     assert_eq!(claim(store, key, "body", first).await, Claim::New);
@@ -41,7 +44,10 @@ async fn repeats_get_the_first_answer(store: &Store) {
     }
 }
 
-async fn a_hundred_claims_at_once_give_one_new(store: &Store) {
+#[tokio::test]
+async fn a_hundred_claims_at_once_give_one_new() {
+    let (_dir, url) = database();
+    let store = things::open(&url);
     let key = RequestKey::new("alice", "/a.B/Create", "r-2");
     let mut claims = JoinSet::new();
     for _ in 0..100 {
@@ -59,21 +65,6 @@ async fn a_hundred_claims_at_once_give_one_new(store: &Store) {
         .filter_map(|(_, claim)| if let Claim::Repeat { resource, .. } = claim { Some(*resource) } else { None })
         .collect();
     assert_eq!(resources, HashSet::from([winners[0]]));
-}
-
-#[tokio::test]
-async fn requests_on_sqlite() {
-    let (_dir, url) = database();
-    let store = things::open(&url);
-    repeats_get_the_first_answer(&store).await;
-    a_hundred_claims_at_once_give_one_new(&store).await;
-}
-
-#[tokio::test]
-async fn requests_on_postgres() {
-    let store = things::open(&postgres().url);
-    repeats_get_the_first_answer(&store).await;
-    a_hundred_claims_at_once_give_one_new(&store).await;
 }
 
 #[tokio::test]

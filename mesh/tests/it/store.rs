@@ -4,15 +4,28 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use mesh::deadline::{self, Deadline};
-use mesh::store::{Conn, OpenError, Store, StoreError};
-use mesh::testing::{database, eventually, postgres};
+use mesh::store::{Conn, DatabaseUrl, OpenError, POSTGRES_CONNECTIONS, Store, StoreError};
+use mesh::testing::{database, eventually, postgres, sqlite};
 use tokio::task::JoinSet;
 
 use crate::things;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Holds a connection thread until the sender is dropped; returns once the thread is held.
+/// Holds every connection thread that writes until the senders are dropped; returns once they are held.
+async fn hold_all(store: &Store, url: &DatabaseUrl) -> Vec<mpsc::SyncSender<()>> {
+    let threads = match url {
+        DatabaseUrl::Sqlite(_) => 1,
+        DatabaseUrl::Postgres(_) => POSTGRES_CONNECTIONS,
+    };
+    let mut held = Vec::new();
+    for _ in 0..threads {
+        held.push(hold(store).await);
+    }
+    held
+}
+
+/// Holds one connection thread, as [`hold_all`] does.
 async fn hold(store: &Store) -> mpsc::SyncSender<()> {
     let (release, held) = mpsc::sync_channel::<()>(1);
     let (entered, inside) = tokio::sync::oneshot::channel();
@@ -27,6 +40,12 @@ async fn hold(store: &Store) -> mpsc::SyncSender<()> {
     });
     inside.await.expect("the closure runs");
     release
+}
+
+#[tokio::test]
+async fn one_failure_undoes_only_itself() {
+    let (_dir, url) = database();
+    failures_undo_only_themselves(things::open(&url)).await;
 }
 
 async fn failures_undo_only_themselves(store: Store) {
@@ -74,20 +93,16 @@ impl JoinAllCaught for JoinSet<Result<(), StoreError>> {
     }
 }
 
+/// Only a file's writer takes several jobs into one transaction.
 #[tokio::test]
 async fn one_failure_in_a_batch_undoes_only_itself() {
-    let (_dir, url) = database();
+    let (_dir, url) = sqlite();
     let store = things::open(&url);
     let release = hold(&store).await;
     let test = deadline::spawn(failures_undo_only_themselves(store));
     // All sixty are queued behind the held transaction, so they share the one that follows.
     drop(release);
     test.await.expect("passes");
-}
-
-#[tokio::test]
-async fn one_failure_on_postgres_undoes_only_itself() {
-    failures_undo_only_themselves(things::open(&postgres().url)).await;
 }
 
 #[tokio::test]
@@ -126,7 +141,7 @@ async fn an_aborted_caller_leaves_all_or_nothing() {
 async fn work_of_a_caller_who_left_before_it_began_is_skipped() {
     let (_dir, url) = database();
     let store = things::open(&url);
-    let release = hold(&store).await;
+    let release = hold_all(&store, &url).await;
     {
         let left = store.write(|conn| Ok::<_, StoreError>(things::add(conn, "ghost", 1)?));
         let timed_out = tokio::time::timeout(Duration::from_millis(10), left).await;
@@ -139,7 +154,7 @@ async fn work_of_a_caller_who_left_before_it_began_is_skipped() {
 
 #[tokio::test]
 async fn a_second_process_is_refused_the_file_with_a_clear_message() {
-    let (_dir, url) = database();
+    let (_dir, url) = sqlite();
     let first = things::open(&url);
     let Err(error) = Store::open(&url, things::SERVICE, things::migrations()) else { panic!("opened twice") };
     assert!(matches!(error, OpenError::InUse(_)), "{error:?}");
@@ -152,7 +167,7 @@ async fn a_second_process_is_refused_the_file_with_a_clear_message() {
 async fn a_full_queue_answers_busy() {
     let (_dir, url) = database();
     let store = things::open(&url);
-    let release = hold(&store).await;
+    let release = hold_all(&store, &url).await;
     let mut callers = JoinSet::new();
     for n in 0..1100 {
         let store = store.clone();
@@ -172,7 +187,10 @@ async fn a_full_queue_answers_busy() {
     assert_eq!(things::count(&store).await, 1024);
 }
 
-async fn late_work_is_rolled_back(store: Store) {
+#[tokio::test]
+async fn late_work_is_rolled_back() {
+    let (_dir, url) = database();
+    let store = things::open(&url);
     let budget = Duration::from_millis(30);
     let slow = deadline::scope(
         Deadline::after(budget),
@@ -196,21 +214,10 @@ async fn late_work_is_rolled_back(store: Store) {
 }
 
 #[tokio::test]
-async fn late_work_is_rolled_back_on_sqlite() {
-    let (_dir, url) = database();
-    late_work_is_rolled_back(things::open(&url)).await;
-}
-
-#[tokio::test]
-async fn late_work_is_rolled_back_on_postgres() {
-    late_work_is_rolled_back(things::open(&postgres().url)).await;
-}
-
-#[tokio::test]
 async fn work_whose_deadline_passes_in_the_queue_never_starts() {
     let (_dir, url) = database();
     let store = things::open(&url);
-    let release = hold(&store).await;
+    let release = hold_all(&store, &url).await;
     let deadline = Deadline::after(Duration::from_millis(20));
     let queued = deadline::spawn(deadline::scope(deadline, {
         let store = store.clone();
@@ -284,7 +291,7 @@ async fn commits_wake_those_who_wait_and_failures_do_not() {
 async fn what_is_queued_when_the_store_is_dropped_is_still_done() {
     let (_dir, url) = database();
     let store = things::open(&url);
-    let release = hold(&store).await;
+    let release = hold_all(&store, &url).await;
     let writes: Vec<_> = (0..10)
         .map(|n| {
             let store = store.clone();

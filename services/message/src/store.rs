@@ -301,9 +301,8 @@ impl Row {
 mod tests {
     use std::time::Duration;
 
-    use diesel::connection::SimpleConnection;
-    use mesh::store::{DatabaseUrl, Store, StoreError};
-    use mesh::testing::{database, eventually};
+    use mesh::store::{Store, StoreError};
+    use mesh::testing::{database, first_release};
 
     use super::*;
     use crate::domain::message_id;
@@ -386,8 +385,10 @@ mod tests {
         write(&store, steps).await;
     }
 
-    async fn check_languages(url: &DatabaseUrl) {
-        let store = Store::open(url, "message", crate::MIGRATIONS).expect("a fresh database");
+    #[tokio::test]
+    async fn the_language_chosen_last_holds() {
+        let (_dir, url) = database();
+        let store = Store::open(&url, "message", crate::MIGRATIONS).expect("a fresh database");
         let steps = |conn: &mut Conn| -> QueryResult<()> {
             remember(conn, &BTreeMap::new())?;
             remember(conn, &BTreeMap::from([("users/a", Language::Korean), ("users/b", Language::English)]))?;
@@ -402,44 +403,21 @@ mod tests {
         write(&store, steps).await;
     }
 
+    /// A message of before there were channels.
     #[tokio::test]
-    async fn the_language_chosen_last_holds() {
+    async fn messages_of_before_the_channels_stay() {
         let (_dir, url) = database();
-        check_languages(&url).await;
-    }
-
-    #[tokio::test]
-    async fn the_language_chosen_last_holds_on_postgres() {
-        let database = tokio::task::spawn_blocking(mesh::testing::postgres).await.expect("no panic");
-        check_languages(&database.url).await;
-    }
-
-    /// Goes back to the tables of before there were channels, leaves a message of that time, and opens them anew.
-    async fn check_upgrade(url: &DatabaseUrl, down: &'static str) {
-        let store = Store::open(url, "message", crate::MIGRATIONS).expect("a fresh database");
         let told = message(Channel::Message, Micros(7));
         let id = told.id;
-        let back = move |conn: &mut Conn| -> QueryResult<()> {
-            mesh::on!(conn, c => c.batch_execute(down))?;
-            mesh::on!(conn, c => c.batch_execute("DELETE FROM __diesel_schema_migrations WHERE version = '0002'"))?;
-            let old = (
-                (m::id.eq(id), m::event_id.eq(told.event), m::recipient.eq(told.recipient)),
-                (m::reservation.eq(told.reservation), m::topic.eq(1_i16), m::body.eq("Your stay.")),
-                (
-                    m::state.eq(PENDING),
-                    m::attempts.eq(0),
-                    m::due_at.eq(told.created_at),
-                    m::created_at.eq(told.created_at),
-                ),
-            );
-            diesel::insert_into(m::messages).values(old).exec(conn).map(|_| ())
-        };
-        write(&store, back).await;
-        drop(store);
+        let old = (
+            (m::id.eq(id), m::event_id.eq(told.event), m::recipient.eq(told.recipient)),
+            (m::reservation.eq(told.reservation), m::topic.eq(1_i16), m::body.eq("Your stay.")),
+            (m::state.eq(PENDING), m::attempts.eq(0), m::due_at.eq(told.created_at), m::created_at.eq(told.created_at)),
+        );
+        let first = &mut first_release(&url, crate::NAME, crate::MIGRATIONS);
+        diesel::insert_into(m::messages).values(old).exec(first).expect("a row of the first release");
 
-        // Its threads let go of the file a moment later.
-        let reopen = || async { Store::open(url, "message", crate::MIGRATIONS).ok() };
-        let store = eventually(Duration::from_secs(10), reopen).await;
+        let store = Store::open(&url, crate::NAME, crate::MIGRATIONS).expect("the upgrade");
         let found = write(&store, move |conn| Ok((find(conn, id)?, due(conn, Channel::Message, Micros(7), 10)?))).await;
         let (upgraded, due) = (found.0.expect("still there"), found.1);
         assert_eq!(due, [id], "delivered after the upgrade");
@@ -447,23 +425,11 @@ mod tests {
         assert_eq!((upgraded.traceparent, upgraded.body.as_str()), (None, "Your stay."));
     }
 
-    #[tokio::test]
-    async fn messages_of_before_the_channels_stay() {
-        let (_dir, url) = database();
-        check_upgrade(&url, include_str!("../migrations/sqlite/0002_channels/down.sql")).await;
-    }
-
-    #[tokio::test]
-    async fn messages_of_before_the_channels_stay_on_postgres() {
-        let database = tokio::task::spawn_blocking(mesh::testing::postgres).await.expect("no panic");
-        check_upgrade(&database.url, include_str!("../migrations/postgres/0002_channels/down.sql")).await;
-    }
-
     /// A63: deliverers that claim the same messages at the same moment, on connections of their own, share them out.
     #[tokio::test(flavor = "multi_thread")]
     async fn claims_at_once_take_each_message_once() {
-        let database = tokio::task::spawn_blocking(mesh::testing::postgres).await.expect("no panic");
-        let store = Store::open(&database.url, "message", crate::MIGRATIONS).expect("a fresh database");
+        let (_dir, url) = database();
+        let store = Store::open(&url, "message", crate::MIGRATIONS).expect("a fresh database");
         let (now, until) = (Micros(0), Micros(1));
         let messages: Vec<_> = (0..500).map(|_| message(Channel::Message, now)).collect();
         let ids: Vec<_> = messages.iter().map(|message| message.id).collect();

@@ -6,11 +6,11 @@ use listing::domain::{HoldState, Kind, STOCK_DAY, Slot};
 use mesh::store::{Exec, StoreError};
 use proto::reservation::v1::ReservationCompleted;
 
-use crate::harness::{Database, first_day, hold, hold_slot, on_both, received, stay};
+use crate::harness::{Database, first_day, hold, hold_slot, received, stay};
 
-on_both!(every_hold_and_every_deletion_is_reported, a_wrong_count_is_found, every_capacity_is_counted);
-
-async fn every_hold_and_every_deletion_is_reported(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn every_hold_and_every_deletion_is_reported() {
+    let db = Database::new();
     let listing = db.listing(3).await.id;
     let (kept, ended) = (hold(listing, stay(0, 2), 2), hold(listing, stay(1, 1), 1));
     db.place_hold(kept.clone()).await.expect("held");
@@ -31,7 +31,9 @@ async fn every_hold_and_every_deletion_is_reported(db: Database) {
     assert_eq!(found.violations, Vec::<String>::new());
 }
 
-async fn a_wrong_count_is_found(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_count_is_found() {
+    let db = Database::new();
     let day = stay(0, 1).first().number();
     for (damage, expected) in [
         (
@@ -57,7 +59,9 @@ async fn a_wrong_count_is_found(db: Database) {
 }
 
 /// Dates and stocks as well as nights; completed holds take nothing.
-async fn every_capacity_is_counted(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn every_capacity_is_counted() {
+    let db = Database::new();
     let resort = db.listing_of(Kind::Resort, 3).await.id;
     let taxi = db.listing_of(Kind::Taxi, 3).await.id;
     for (listing, slot) in [(resort, Slot::Date(first_day())), (taxi, Slot::Stock)] {

@@ -21,30 +21,11 @@ use proto::listing::v1::review_service_client::ReviewServiceClient;
 use proto::reservation::v1::Reservation;
 use tempfile::TempDir;
 
-/// Runs each story on SQLite and on PostgreSQL.
-macro_rules! on_both {
-    ($($story:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $story() {
-                super::$story(crate::harness::Database::sqlite()).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $story() {
-                super::$story(crate::harness::Database::postgres()).await;
-            })*
-        }
-    };
-}
-pub(crate) use on_both;
-
 /// The use cases over a database of the test's own.
 pub(crate) struct Database {
     pub(crate) store: Store,
     pub(crate) app: App,
-    _dir: Option<TempDir>,
+    _dir: TempDir,
 }
 
 impl Deref for Database {
@@ -56,16 +37,12 @@ impl Deref for Database {
 }
 
 impl Database {
-    pub(crate) fn sqlite() -> Self {
+    pub(crate) fn new() -> Self {
         let (dir, url) = mesh::testing::database();
-        Self::open(&url, Some(dir))
+        Self::open(&url, dir)
     }
 
-    pub(crate) fn postgres() -> Self {
-        Self::open(&mesh::testing::postgres().url, None)
-    }
-
-    pub(crate) fn open(url: &DatabaseUrl, dir: Option<TempDir>) -> Self {
+    pub(crate) fn open(url: &DatabaseUrl, dir: TempDir) -> Self {
         let store = Store::open(url, listing::NAME, listing::migrations()).expect("a fresh database");
         Self { app: App::new(store.clone(), Platform::default()), store, _dir: dir }
     }

@@ -9,24 +9,12 @@ use proto::reservation::v1::{
     ReservationRejected,
 };
 
-use crate::harness::{Database, draft, hold, name_of, on_both, received, stay, won};
-
-on_both!(
-    a_repeat_answers_the_first_quote,
-    a_release_that_comes_first_refuses_the_hold,
-    a_released_hold_stays_released,
-    a_confirmed_reservation_commits_its_hold_once,
-    a_cancelled_reservation_gives_back_its_nights_once,
-    a_late_confirmation_changes_nothing,
-    every_end_gives_back_its_places_once,
-    an_end_that_comes_first_refuses_the_hold,
-    a_repeat_answers_the_deal_of_its_time,
-    set_nights_take_more_than_the_default_and_nothing_less,
-    a_long_stay_is_all_or_nothing,
-);
+use crate::harness::{Database, draft, hold, name_of, received, stay, won};
 
 /// K10: whatever has happened to the listing since, sold out and deleted included.
-async fn a_repeat_answers_the_first_quote(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_answers_the_first_quote() {
+    let db = Database::new();
     let listing = db.listing(1).await.id;
     let request = hold(listing, stay(0, 2), 1);
     let first = db.place_hold(request.clone()).await.expect("held");
@@ -41,7 +29,9 @@ async fn a_repeat_answers_the_first_quote(db: Database) {
     db.assert_sound().await;
 }
 
-async fn a_release_that_comes_first_refuses_the_hold(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_comes_first_refuses_the_hold() {
+    let db = Database::new();
     let listing = db.listing(1).await.id;
     let request = hold(listing, stay(0, 2), 1);
     for _ in 0..2 {
@@ -52,7 +42,9 @@ async fn a_release_that_comes_first_refuses_the_hold(db: Database) {
     db.assert_sound().await;
 }
 
-async fn a_released_hold_stays_released(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_hold_stays_released() {
+    let db = Database::new();
     let listing = db.listing(1).await.id;
     let request = hold(listing, stay(0, 2), 1);
     db.place_hold(request.clone()).await.expect("held");
@@ -66,7 +58,9 @@ async fn a_released_hold_stays_released(db: Database) {
 }
 
 /// K10: duplicates in one batch and over batches.
-async fn a_confirmed_reservation_commits_its_hold_once(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_reservation_commits_its_hold_once() {
+    let db = Database::new();
     let listing = db.listing(3).await.id;
     let (one, two) = (hold(listing, stay(0, 1), 1), hold(listing, stay(0, 1), 1));
     db.place_hold(one.clone()).await.expect("held");
@@ -84,7 +78,9 @@ async fn a_confirmed_reservation_commits_its_hold_once(db: Database) {
 }
 
 /// K7, K46.
-async fn a_cancelled_reservation_gives_back_its_nights_once(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_reservation_gives_back_its_nights_once() {
+    let db = Database::new();
     let listing = db.listing(2).await.id;
     let (mine, other) = (hold(listing, stay(0, 2), 1), hold(listing, stay(1, 2), 1));
     db.place_hold(mine.clone()).await.expect("held");
@@ -99,7 +95,9 @@ async fn a_cancelled_reservation_gives_back_its_nights_once(db: Database) {
     db.assert_sound().await;
 }
 
-async fn a_late_confirmation_changes_nothing(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_confirmation_changes_nothing() {
+    let db = Database::new();
     let listing = db.listing(1).await.id;
     let request = hold(listing, stay(0, 1), 1);
     db.place_hold(request.clone()).await.expect("held");
@@ -121,7 +119,9 @@ const ENDS: [End; 5] = [
 ];
 
 /// K7, T14: whether it was confirmed before, and whatever comes after.
-async fn every_end_gives_back_its_places_once(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn every_end_gives_back_its_places_once() {
+    let db = Database::new();
     for (end, state) in ENDS {
         for confirmed in [true, false] {
             let listing = db.listing(1).await.id;
@@ -146,7 +146,9 @@ async fn every_end_gives_back_its_places_once(db: Database) {
     db.assert_sound().await;
 }
 
-async fn an_end_that_comes_first_refuses_the_hold(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_comes_first_refuses_the_hold() {
+    let db = Database::new();
     let listing = db.listing(1).await.id;
     for (end, _) in ENDS {
         let request = hold(listing, stay(0, 1), 1);
@@ -158,7 +160,9 @@ async fn an_end_that_comes_first_refuses_the_hold(db: Database) {
 }
 
 /// B25, D37, E31: a changed configuration is for new reservations.
-async fn a_repeat_answers_the_deal_of_its_time(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_answers_the_deal_of_its_time() {
+    let db = Database::new();
     let listing = db.listing(5).await;
     let request = hold(listing.id, stay(0, 1), 1);
     let first = db.place_hold(request.clone()).await.expect("held");
@@ -176,7 +180,9 @@ async fn a_repeat_answers_the_deal_of_its_time(db: Database) {
     assert_eq!((committed.total, &committed.policy), (first.total, &first.policy));
 }
 
-async fn set_nights_take_more_than_the_default_and_nothing_less(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn set_nights_take_more_than_the_default_and_nothing_less() {
+    let db = Database::new();
     let listing = db.listing(2).await.id;
     db.set_capacity("hana", listing, Some(stay(0, 2)), 5).await.expect("set");
     db.place_hold(hold(listing, stay(0, 2), 5)).await.expect("five fit");
@@ -200,7 +206,9 @@ async fn set_nights_take_more_than_the_default_and_nothing_less(db: Database) {
     db.assert_sound().await;
 }
 
-async fn a_long_stay_is_all_or_nothing(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stay_is_all_or_nothing() {
+    let db = Database::new();
     let listing = db.listing(1).await.id;
     db.place_hold(hold(listing, stay(89, 1), 1)).await.expect("held");
     let refused = db.place_hold(hold(listing, stay(0, 90), 1)).await;

@@ -9,20 +9,13 @@ use proto::listing::v1::place_hold_request::Slot as WireSlot;
 use proto::reservation::v1::ReservationCompleted;
 
 use crate::harness::{
-    Database, Server, draft, draft_of, first_day, hold_message, hold_slot, listing_message, money, name_of, on_both,
+    Database, Server, draft, draft_of, first_day, hold_message, hold_slot, listing_message, money, name_of,
     range_message, received, request, stay,
 };
 
-on_both!(
-    every_detail_is_kept,
-    a_date_is_reserved_by_units,
-    dates_can_be_closed_by_default,
-    a_stock_is_reserved_whatever_the_date,
-    a_stock_has_one_number,
-    a_room_can_be_a_stock,
-);
-
-async fn every_detail_is_kept(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn every_detail_is_kept() {
+    let db = Database::new();
     for kind in [Kind::Room, Kind::Resort, Kind::Taxi, Kind::Hospital] {
         let made = db.listing_of(kind, 3).await;
         let stored = db.get_listing(made.id).await.expect("a listing");
@@ -45,7 +38,9 @@ async fn every_detail_is_kept(db: Database) {
 }
 
 /// T13: date × rooms.
-async fn a_date_is_reserved_by_units(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_is_reserved_by_units() {
+    let db = Database::new();
     let listing = db.listing_of(Kind::Resort, 3).await.id;
     let (today, next) = (Slot::Date(first_day()), Slot::Date(first_day().plus(1)));
     let two = hold_slot(listing, today, 2);
@@ -66,7 +61,9 @@ async fn a_date_is_reserved_by_units(db: Database) {
 }
 
 /// E3: a hospital offers what it has written, date by date.
-async fn dates_can_be_closed_by_default(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn dates_can_be_closed_by_default() {
+    let db = Database::new();
     let dates = vec![(Ok(first_day().plus(1)), 1), (Ok(first_day()), 7)];
     let draft = Draft { dates, ..draft_of(Kind::Hospital, 0) };
     let first = request();
@@ -92,7 +89,9 @@ async fn dates_can_be_closed_by_default(db: Database) {
 }
 
 /// T14: a taxi is free again after the ride.
-async fn a_stock_is_reserved_whatever_the_date(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_is_reserved_whatever_the_date() {
+    let db = Database::new();
     let listing = db.listing_of(Kind::Taxi, 2).await.id;
     let rides = [(); 2].map(|()| hold_slot(listing, Slot::Stock, 1));
     for ride in &rides {
@@ -112,7 +111,9 @@ async fn a_stock_is_reserved_whatever_the_date(db: Database) {
 }
 
 /// T20: what SetCapacity sets is what `default_capacity` says, and the other way round.
-async fn a_stock_has_one_number(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_has_one_number() {
+    let db = Database::new();
     let listing = db.listing_of(Kind::Taxi, 3).await.id;
     let numbers = || async {
         let (listing, stock) = db.query_availability(listing, None).await.expect("a listing");
@@ -142,7 +143,9 @@ async fn a_stock_has_one_number(db: Database) {
 }
 
 /// T12.
-async fn a_room_can_be_a_stock(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_can_be_a_stock() {
+    let db = Database::new();
     let mut draft = draft(1);
     draft.policy.set_capacity(Capacity::Stock);
     let listing = db.create_listing("hana", draft, request()).await.expect("a valid listing").id;

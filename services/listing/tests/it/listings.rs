@@ -8,20 +8,14 @@ use proto::listing::v1 as pb;
 use proto::reservation::v1::{ReservationConfirmed, ReservationForceCancelled};
 
 use crate::harness::{
-    Database, Server, draft, hold, hold_message, name_of, on_both, range_message, received, request, stay, won,
+    Database, Server, draft, hold, hold_message, name_of, range_message, received, request, stay, won,
 };
 use mesh::testing::{TestMesh, all_pages};
 
-on_both!(
-    a_listing_is_deleted_whatever_it_holds,
-    a_change_that_changes_nothing_is_no_change,
-    a_stale_etag_is_refused,
-    a_request_id_answers_its_own_request_only,
-    a_default_below_the_holds_is_refused,
-);
-
 /// T22: its reservations hear of it and give their places back one by one.
-async fn a_listing_is_deleted_whatever_it_holds(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_is_deleted_whatever_it_holds() {
+    let db = Database::new();
     let listing = db.listing(2).await.id;
     let (one, two) = (hold(listing, stay(0, 1), 1), hold(listing, stay(5, 1), 1));
     db.place_hold(one.clone()).await.expect("held");
@@ -46,7 +40,9 @@ async fn a_listing_is_deleted_whatever_it_holds(db: Database) {
 }
 
 /// K19: an update that changes nothing tells nobody anything.
-async fn a_change_that_changes_nothing_is_no_change(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_changes_nothing_is_no_change() {
+    let db = Database::new();
     let listing = db.listing(2).await;
     let change = Change { listing: listing.id, draft: draft(2), fields: Field::ALL.to_vec(), etag: String::new() };
     assert_eq!(db.update_listing("hana", change).await.expect("the same"), listing);
@@ -59,7 +55,9 @@ async fn a_change_that_changes_nothing_is_no_change(db: Database) {
     assert_eq!(waiting.0, 2, "registered, capacity changed");
 }
 
-async fn a_stale_etag_is_refused(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_etag_is_refused() {
+    let db = Database::new();
     let listing = db.listing(2).await;
     let mut cheaper = draft(2);
     cheaper.price = Some(Ok(won(1)));
@@ -75,7 +73,9 @@ async fn a_stale_etag_is_refused(db: Database) {
     db.delete_listing("hana", listing.id, "\"2\"").await.expect("current");
 }
 
-async fn a_request_id_answers_its_own_request_only(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_answers_its_own_request_only() {
+    let db = Database::new();
     let first = request();
     let listing = db.create_listing("hana", draft(2), first).await.expect("registered");
     assert_eq!(db.create_listing("hana", draft(2), first).await.expect("a repeat"), listing);
@@ -84,7 +84,9 @@ async fn a_request_id_answers_its_own_request_only(db: Database) {
 }
 
 /// T20.
-async fn a_default_below_the_holds_is_refused(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_below_the_holds_is_refused() {
+    let db = Database::new();
     let listing = db.listing(3).await.id;
     db.place_hold(hold(listing, stay(0, 2), 3)).await.expect("held");
     let change = |capacity| Change {

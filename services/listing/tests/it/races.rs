@@ -9,21 +9,9 @@ use listing::domain::{Error, Field, Hold, Kind, Slot};
 use mesh::store::{Fetch, Id, StoreError};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::harness::{Database, draft, first_day, hold, hold_slot, name_of, on_both, stay};
+use crate::harness::{Database, draft, first_day, hold, hold_slot, name_of, stay};
 
 const CALLERS: usize = 64;
-
-on_both!(
-    one_of_many_gets_the_last_room,
-    twins_place_one_hold,
-    random_stays_are_counted_exactly,
-    a_hold_and_its_release_leave_nothing,
-    many_releases_give_back_once,
-    a_date_and_a_stock_are_never_oversold,
-    a_hold_is_before_the_deletion_or_refused,
-    a_smaller_stock_never_cuts_a_hold,
-    a_smaller_default_never_cuts_a_hold,
-);
 
 /// Runs all at once and waits for all.
 async fn together<F: Future<Output = T> + Send + 'static, T: Send + 'static>(calls: impl Iterator<Item = F>) -> Vec<T> {
@@ -40,7 +28,9 @@ fn refusals(answers: &[Result<Hold, Error>]) -> Vec<String> {
 }
 
 /// K5: 64 callers want the same three nights of one room.
-async fn one_of_many_gets_the_last_room(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_gets_the_last_room() {
+    let db = Database::new();
     for round in 0..40 {
         let listing = db.listing(1).await.id;
         let answers = together((0..CALLERS).map(|_| {
@@ -55,7 +45,9 @@ async fn one_of_many_gets_the_last_room(db: Database) {
 }
 
 /// K10: the same reservation asks 64 times at once.
-async fn twins_place_one_hold(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn twins_place_one_hold() {
+    let db = Database::new();
     for _ in 0..20 {
         let listing = db.listing(1).await.id;
         let request = hold(listing, stay(0, 2), 1);
@@ -76,7 +68,9 @@ async fn twins_place_one_hold(db: Database) {
 }
 
 /// Overlapping stays of random length and size; each success is repeated, some are released, some of those twice.
-async fn random_stays_are_counted_exactly(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn random_stays_are_counted_exactly() {
+    let db = Database::new();
     const DAYS: i32 = 12;
     let listing = db.listing(3).await.id;
     let kept = together((0..CALLERS).map(|seed| {
@@ -116,7 +110,9 @@ async fn random_stays_are_counted_exactly(db: Database) {
 }
 
 /// The saga gives up while its own PlaceHold is still under way.
-async fn a_hold_and_its_release_leave_nothing(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_and_its_release_leave_nothing() {
+    let db = Database::new();
     let listing = db.listing(100_000).await.id;
     for _ in 0..20 {
         let reservations: Vec<_> = (0..CALLERS / 2).map(|_| hold(listing, stay(0, 2), 1)).collect();
@@ -140,7 +136,9 @@ async fn a_hold_and_its_release_leave_nothing(db: Database) {
 }
 
 /// K46: a repeated release raises nothing.
-async fn many_releases_give_back_once(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn many_releases_give_back_once() {
+    let db = Database::new();
     let listing = db.listing(5).await.id;
     let (mine, other) = (hold(listing, stay(0, 3), 2), hold(listing, stay(1, 3), 1));
     db.place_hold(mine.clone()).await.expect("held");
@@ -157,7 +155,9 @@ async fn many_releases_give_back_once(db: Database) {
 }
 
 /// K5 for the other capacities: 64 callers want one of five.
-async fn a_date_and_a_stock_are_never_oversold(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_and_a_stock_are_never_oversold() {
+    let db = Database::new();
     for (kind, slot) in
         [(Kind::Resort, Slot::Date(first_day())), (Kind::Hospital, Slot::Date(first_day())), (Kind::Taxi, Slot::Stock)]
     {
@@ -186,7 +186,9 @@ struct Told {
 }
 
 /// T22: whoever hears of the deletion finds every hold that was granted, because it was stored, and told, before.
-async fn a_hold_is_before_the_deletion_or_refused(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_before_the_deletion_or_refused() {
+    let db = Database::new();
     let mut refused = 0;
     for round in 0..40 {
         let before = told(&db).await.len();
@@ -228,7 +230,9 @@ async fn told(db: &Database) -> Vec<Told> {
 }
 
 /// T20: a stock shrinks, by one command or the other, while it is taken.
-async fn a_smaller_stock_never_cuts_a_hold(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_stock_never_cuts_a_hold() {
+    let db = Database::new();
     for round in 0..20 {
         let listing = db.listing_of(Kind::Taxi, 6).await.id;
         let change = Change { listing, draft: draft(2), fields: vec![Field::DefaultCapacity], etag: String::new() };
@@ -256,7 +260,9 @@ async fn a_smaller_stock_never_cuts_a_hold(db: Database) {
 }
 
 /// T20: the default capacity falls while the nights fill.
-async fn a_smaller_default_never_cuts_a_hold(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_default_never_cuts_a_hold() {
+    let db = Database::new();
     for _ in 0..20 {
         let listing = db.listing(6).await.id;
         let change = Change { listing, draft: draft(2), fields: vec![Field::DefaultCapacity], etag: String::new() };
@@ -284,7 +290,7 @@ async fn a_smaller_default_never_cuts_a_hold(db: Database) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_requests_register_one_listing() {
-    let db = Database::sqlite();
+    let db = Database::new();
     let request = crate::harness::request();
     let ids: Vec<Id> = together((0..CALLERS).map(|_| {
         let app = db.app.clone();

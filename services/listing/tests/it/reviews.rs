@@ -9,15 +9,7 @@ use proto::contract::Role;
 use proto::listing::v1 as pb;
 use proto::reservation::v1::{ReservationCompleted, ReservationConfirmed};
 
-use crate::harness::{Database, Server, hold, name_of, on_both, received, request, stay};
-
-on_both!(
-    only_guests_review,
-    the_platform_decides_how_far_a_guest_must_be,
-    only_the_author_changes_a_review,
-    a_repeated_review_is_one,
-    many_reviews_are_counted
-);
+use crate::harness::{Database, Server, hold, name_of, received, request, stay};
 
 const CONTENT: &str = "조용하고 좋아요";
 
@@ -39,7 +31,9 @@ async fn count(db: &Database, listing: Id) -> i32 {
 }
 
 /// A7, T19.
-async fn only_guests_review(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn only_guests_review() {
+    let db = Database::new();
     let listing = db.listing(9).await.id;
     let attempt = |author: &'static str| {
         let app = db.app.clone();
@@ -62,7 +56,9 @@ async fn only_guests_review(db: Database) {
 }
 
 /// T19.
-async fn the_platform_decides_how_far_a_guest_must_be(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_platform_decides_how_far_a_guest_must_be() {
+    let db = Database::new();
     let listing = db.listing(9).await.id;
     let strict = db.under(Platform { review_after: ReviewAfter::Completed, ..Platform::default() });
     let reservation = guest(&db, listing).await;
@@ -76,7 +72,9 @@ async fn the_platform_decides_how_far_a_guest_must_be(db: Database) {
     db.assert_sound().await;
 }
 
-async fn only_the_author_changes_a_review(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_author_changes_a_review() {
+    let db = Database::new();
     let listing = db.listing(9).await.id;
     guest(&db, listing).await;
     let review = db.create_review(listing, "chris", CONTENT.to_owned(), request()).await.expect("a guest");
@@ -102,7 +100,9 @@ async fn only_the_author_changes_a_review(db: Database) {
     db.assert_sound().await;
 }
 
-async fn a_repeated_review_is_one(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_review_is_one() {
+    let db = Database::new();
     let listing = db.listing(9).await.id;
     let reservation = guest(&db, listing).await;
     let first = request();
@@ -117,7 +117,9 @@ async fn a_repeated_review_is_one(db: Database) {
     db.assert_sound().await;
 }
 
-async fn many_reviews_are_counted(db: Database) {
+#[tokio::test(flavor = "multi_thread")]
+async fn many_reviews_are_counted() {
+    let db = Database::new();
     let listing = db.listing(9).await.id;
     guest(&db, listing).await;
     let tasks: Vec<_> = (0..64)

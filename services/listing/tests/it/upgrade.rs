@@ -1,13 +1,9 @@
 //! A database that the first release has filled, opened by this one.
 
-use diesel::Connection;
-use diesel::connection::SimpleConnection;
-use diesel::pg::PgConnection;
-use diesel::sqlite::SqliteConnection;
-use diesel_migrations::MigrationHarness;
 use listing::domain::{HoldState, Kind, Policy, Slot};
 use mesh::statement;
-use mesh::store::{Conn, DatabaseUrl, Exec, Id, Micros};
+use mesh::store::{Conn, Exec, Id, Micros};
+use mesh::testing::{database, first_release};
 use proto::listing::v1::ReservationPolicy;
 use proto::listing::v1::reservation_policy::Mileage;
 use proto::reservation::v1::ReservationCompleted;
@@ -100,7 +96,11 @@ fn fill(mut conn: Conn) -> Old {
     old
 }
 
-async fn check(db: Database, old: Old) {
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_first_release_stored_is_read() {
+    let (dir, url) = database();
+    let old = fill(first_release(&url, listing::NAME, listing::migrations()));
+    let db = Database::open(&url, dir);
     for (id, (_, mileage, points)) in old.listings.into_iter().zip(MILES) {
         let listing = db.get_listing(id).await.expect("still there");
         assert_eq!((&listing.policy, listing.kind, listing.version), (&room(mileage, points), Kind::Room, 3));
@@ -127,25 +127,4 @@ async fn check(db: Database, old: Old) {
     assert_eq!(db.held(listing, 2).await, [0, 0]);
     db.place_hold(hold(listing, stay(0, 2), 2)).await.expect("free again");
     db.assert_sound().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_sqlite_file_of_the_first_release_is_read() {
-    let (dir, url) = mesh::testing::database();
-    let DatabaseUrl::Sqlite(path) = &url else { panic!("made as SQLite") };
-    let mut conn = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("opens");
-    conn.run_next_migration(listing::migrations().sqlite).expect("the first");
-    let old = fill(Conn::Sqlite(conn));
-    check(Database::open(&url, Some(dir)), old).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_schema_of_the_first_release_is_read() {
-    let url = mesh::testing::postgres().url;
-    let DatabaseUrl::Postgres(text) = &url else { panic!("made as PostgreSQL") };
-    let mut conn = PgConnection::establish(text).expect("opens");
-    conn.batch_execute("CREATE SCHEMA listing; SET search_path TO listing").expect("a schema");
-    conn.run_next_migration(listing::migrations().postgres).expect("the first");
-    let old = fill(Conn::Postgres(conn));
-    check(Database::open(&url, None), old).await;
 }

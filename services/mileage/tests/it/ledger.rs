@@ -1,7 +1,7 @@
 //! Earning and taking back, called directly.
 
 use mesh::deadline;
-use mesh::testing::{TestMesh, postgres};
+use mesh::testing::TestMesh;
 use proto::mileage::v1::{AccrueMileageRequest, ReverseMileageRequest};
 use tonic::Code;
 
@@ -10,16 +10,6 @@ use crate::harness::{Service, accrual, patient, reason};
 #[tokio::test]
 async fn a_payment_earns_once_however_often_it_is_asked_for() {
     let service = Service::start(TestMesh::without_broker()).await;
-    earns_once(service).await;
-}
-
-#[tokio::test]
-async fn a_payment_earns_once_on_postgres_too() {
-    let service = Service::start(TestMesh::without_broker().on(postgres().url)).await;
-    earns_once(service).await;
-}
-
-async fn earns_once(service: Service) {
     let wanted = accrual("alice", 5);
     let calls: Vec<_> = (0..64)
         .map(|_| {
@@ -40,28 +30,26 @@ async fn earns_once(service: Service) {
 #[tokio::test]
 async fn balances_hold_while_many_payments_of_one_customer_earn_and_are_reversed() {
     // K16: the ledger is of the customer, and a reversal is an entry of its own.
-    for mesh in [TestMesh::without_broker(), TestMesh::without_broker().on(postgres().url)] {
-        let service = Service::start(mesh).await;
-        let calls: Vec<_> = (0..64)
-            .map(|n| {
-                let (mut client, request) = (service.accruals(), accrual("alice", n + 1));
-                deadline::spawn(async move {
-                    let payment = request.payment.clone();
-                    client.accrue_mileage(patient(request)).await.expect("accrues");
-                    if n % 2 == 0 {
-                        client.reverse_mileage(patient(ReverseMileageRequest { payment })).await.expect("reverses");
-                    }
-                })
+    let service = Service::start(TestMesh::without_broker()).await;
+    let calls: Vec<_> = (0..64)
+        .map(|n| {
+            let (mut client, request) = (service.accruals(), accrual("alice", n + 1));
+            deadline::spawn(async move {
+                let payment = request.payment.clone();
+                client.accrue_mileage(patient(request)).await.expect("accrues");
+                if n % 2 == 0 {
+                    client.reverse_mileage(patient(ReverseMileageRequest { payment })).await.expect("reverses");
+                }
             })
-            .collect();
-        for call in calls {
-            call.await.expect("no panic");
-        }
-        let kept: i64 = (0..64).filter(|n| n % 2 == 1).map(|n| n + 1).sum();
-        assert_eq!(service.balance("alice").await, kept);
-        assert_eq!(service.entries("alice").await.len(), 50, "a page of the 96 entries");
-        assert_eq!(service.violations().await, Vec::<String>::new());
+        })
+        .collect();
+    for call in calls {
+        call.await.expect("no panic");
     }
+    let kept: i64 = (0..64).filter(|n| n % 2 == 1).map(|n| n + 1).sum();
+    assert_eq!(service.balance("alice").await, kept);
+    assert_eq!(service.entries("alice").await.len(), 50, "a page of the 96 entries");
+    assert_eq!(service.violations().await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -119,7 +107,7 @@ async fn a_reversal_before_the_accrual_refuses_it() {
 
 #[tokio::test]
 async fn accrual_and_reversal_at_the_same_moment_end_with_nothing() {
-    let service = Service::start(TestMesh::without_broker().on(postgres().url)).await;
+    let service = Service::start(TestMesh::without_broker()).await;
     for _ in 0..32 {
         let wanted = accrual("alice", 5);
         let (accrued, reversed) = tokio::join!(service.accrue(&wanted), service.reverse(&wanted.payment));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mesh::deadline;
 use mesh::fault::{Fault, retry_delay_of};
-use mesh::testing::{TestMesh, postgres};
+use mesh::testing::TestMesh;
 use payment::provider::simulator::EntryKind;
 use proto::payment::v1::ChargePaymentRequest;
 use proto::payment::v1::payment::State;
@@ -14,25 +14,23 @@ use crate::harness::{Service, order, reason, won};
 
 #[tokio::test]
 async fn sixty_four_repeats_at_once_charge_once() {
-    for mesh in [TestMesh::without_broker(), TestMesh::without_broker().on(postgres().url)] {
-        let service = Service::start(mesh, &["--payment-simulator-max-latency-ms=20"]).await;
-        let wanted = order("pm_card_visa");
-        let calls: Vec<_> = (0..64)
-            .map(|_| {
-                let (mut client, request) = (service.charges(), wanted.clone());
-                deadline::spawn(async move { client.charge_payment(request).await })
-            })
-            .collect();
-        let mut answers = Vec::new();
-        for call in calls {
-            answers.push(call.await.expect("no panic").expect("charges").into_inner().payment.expect("a payment"));
-        }
-        assert!(answers.iter().all(|payment| *payment == answers[0]), "every repeat gets the same payment");
-        assert_eq!((answers[0].state(), answers[0].amount.clone()), (State::Approved, Some(won(38_000))));
-        assert_eq!(service.kinds(), [EntryKind::Charge]);
-        let audit = service.audit().await;
-        assert_eq!((audit.rows.len(), audit.violations), (1, Vec::new()));
+    let service = Service::start(TestMesh::without_broker(), &["--payment-simulator-max-latency-ms=20"]).await;
+    let wanted = order("pm_card_visa");
+    let calls: Vec<_> = (0..64)
+        .map(|_| {
+            let (mut client, request) = (service.charges(), wanted.clone());
+            deadline::spawn(async move { client.charge_payment(request).await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.expect("no panic").expect("charges").into_inner().payment.expect("a payment"));
     }
+    assert!(answers.iter().all(|payment| *payment == answers[0]), "every repeat gets the same payment");
+    assert_eq!((answers[0].state(), answers[0].amount.clone()), (State::Approved, Some(won(38_000))));
+    assert_eq!(service.kinds(), [EntryKind::Charge]);
+    let audit = service.audit().await;
+    assert_eq!((audit.rows.len(), audit.violations), (1, Vec::new()));
 }
 
 #[tokio::test]

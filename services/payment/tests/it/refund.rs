@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mesh::deadline;
-use mesh::testing::{TestMesh, postgres};
+use mesh::testing::TestMesh;
 use payment::provider::simulator::EntryKind;
 use proto::payment::v1::RefundPaymentRequest;
 use proto::payment::v1::payment::State;
@@ -55,40 +55,38 @@ async fn a_declined_payment_is_void_and_not_tried_again() {
 
 #[tokio::test]
 async fn a_refund_racing_the_charge_gives_the_money_back_exactly_once() {
-    for mesh in [TestMesh::without_broker(), TestMesh::without_broker().on(postgres().url)] {
-        let service =
-            Service::start(mesh, &["--payment-simulator-max-latency-ms=10", "--payment-simulator-seed=7"]).await;
-        let races: Vec<_> = (0..64_u64)
-            .map(|n| {
-                let (mut charges, mut refunds, request) = (service.charges(), service.charges(), order("pm_card_visa"));
-                deadline::spawn(async move {
-                    let refund = RefundPaymentRequest { reservation: request.reservation.clone() };
-                    let (charged, refunded) = tokio::join!(charges.charge_payment(request), async {
-                        tokio::time::sleep(Duration::from_micros(n * 300)).await;
-                        refunds.refund_payment(refund).await
-                    });
-                    refunded.expect("a refund is never refused");
-                    if let Err(refused) = charged {
-                        assert_eq!(reason(&refused), "PAYMENT_CANCELLED");
-                    }
-                })
+    let service = Service::start(
+        TestMesh::without_broker(),
+        &["--payment-simulator-max-latency-ms=10", "--payment-simulator-seed=7"],
+    )
+    .await;
+    let races: Vec<_> = (0..64_u64)
+        .map(|n| {
+            let (mut charges, mut refunds, request) = (service.charges(), service.charges(), order("pm_card_visa"));
+            deadline::spawn(async move {
+                let refund = RefundPaymentRequest { reservation: request.reservation.clone() };
+                let (charged, refunded) = tokio::join!(charges.charge_payment(request), async {
+                    tokio::time::sleep(Duration::from_micros(n * 300)).await;
+                    refunds.refund_payment(refund).await
+                });
+                refunded.expect("a refund is never refused");
+                if let Err(refused) = charged {
+                    assert_eq!(reason(&refused), "PAYMENT_CANCELLED");
+                }
             })
-            .collect();
-        for race in races {
-            race.await.expect("no panic");
-        }
-        // Refunds that were overtaken finish before the service has stopped.
-        let Audit { rows, violations, books, .. } = service.audit().await;
-        assert_eq!(violations, Vec::<String>::new());
-        assert!(rows.iter().all(|row| row.state == payment::domain::State::Cancelled), "{rows:?}");
-        for row in rows {
-            let kinds: Vec<_> =
-                books.iter().filter(|entry| entry.key == row.id.to_string()).map(|entry| entry.kind).collect();
-            assert!(
-                matches!(kinds.as_slice(), [EntryKind::Void] | [EntryKind::Charge, EntryKind::Refund]),
-                "{kinds:?}"
-            );
-        }
+        })
+        .collect();
+    for race in races {
+        race.await.expect("no panic");
+    }
+    // Refunds that were overtaken finish before the service has stopped.
+    let Audit { rows, violations, books, .. } = service.audit().await;
+    assert_eq!(violations, Vec::<String>::new());
+    assert!(rows.iter().all(|row| row.state == payment::domain::State::Cancelled), "{rows:?}");
+    for row in rows {
+        let kinds: Vec<_> =
+            books.iter().filter(|entry| entry.key == row.id.to_string()).map(|entry| entry.kind).collect();
+        assert!(matches!(kinds.as_slice(), [EntryKind::Void] | [EntryKind::Charge, EntryKind::Refund]), "{kinds:?}");
     }
 }
 

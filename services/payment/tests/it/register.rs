@@ -1,6 +1,5 @@
 //! Registering a payment that is made later, or never.
 
-use mesh::testing::{TestMesh, postgres};
 use payment::provider::simulator::EntryKind;
 use proto::payment::v1::payment::State;
 use proto::payment::v1::{ChargePaymentRequest, RegisterPaymentRequest};
@@ -11,39 +10,35 @@ use crate::harness::{Service, order, reason, registration, told, won};
 #[tokio::test]
 async fn a_registered_payment_waits_and_is_never_told_as_paid() {
     // C2, C19, K26: stored as waiting, and nothing happens to it by itself; K36: once.
-    for mesh in [TestMesh::without_broker(), TestMesh::without_broker().on(postgres().url)] {
-        let service = Service::start(mesh, &[]).await;
-        let wanted = order("pm_card_visa");
-        let registered = service.register(&registration(&wanted)).await.expect("registers");
-        assert_eq!(
-            (registered.state(), registered.attempt, registered.amount.clone()),
-            (State::Waiting, 0, wanted.amount.clone())
-        );
-        assert_eq!(service.register(&registration(&wanted)).await.expect("repeats"), registered);
-        // The worker of a new process looks for work first of all; then another payment goes all the way.
-        let service = service.restart().await;
-        service.charge(&order("pm_card_visa")).await.expect("charges");
-        assert_eq!(service.payment_of(&registered.reservation).await.as_ref(), Some(&registered));
-        let audit = service.audit().await;
-        assert_eq!((audit.rows.len(), audit.books.len(), audit.violations), (2, 1, Vec::new()));
-        assert_eq!(audit.events, told([("PaymentApproved", 1)]), "of the other one");
-    }
+    let service = Service::alone().await;
+    let wanted = order("pm_card_visa");
+    let registered = service.register(&registration(&wanted)).await.expect("registers");
+    assert_eq!(
+        (registered.state(), registered.attempt, registered.amount.clone()),
+        (State::Waiting, 0, wanted.amount.clone())
+    );
+    assert_eq!(service.register(&registration(&wanted)).await.expect("repeats"), registered);
+    // The worker of a new process looks for work first of all; then another payment goes all the way.
+    let service = service.restart().await;
+    service.charge(&order("pm_card_visa")).await.expect("charges");
+    assert_eq!(service.payment_of(&registered.reservation).await.as_ref(), Some(&registered));
+    let audit = service.audit().await;
+    assert_eq!((audit.rows.len(), audit.books.len(), audit.violations), (2, 1, Vec::new()));
+    assert_eq!(audit.events, told([("PaymentApproved", 1)]), "of the other one");
 }
 
 #[tokio::test]
 async fn a_registered_payment_is_the_one_that_is_charged() {
-    for mesh in [TestMesh::without_broker(), TestMesh::without_broker().on(postgres().url)] {
-        let service = Service::start(mesh, &[]).await;
-        let wanted = order("pm_card_visa");
-        let registered = service.register(&registration(&wanted)).await.expect("registers");
-        let charged = service.charge(&wanted).await.expect("charges");
-        assert_eq!((charged.state(), charged.attempt, &charged.name), (State::Approved, 1, &registered.name));
-        assert_eq!(charged.create_time, registered.create_time);
-        assert_eq!(service.register(&registration(&wanted)).await.expect("a repeat is answered"), charged);
-        let audit = service.audit().await;
-        assert_eq!((audit.rows.len(), audit.books.len(), audit.violations), (1, 1, Vec::new()));
-        assert_eq!(audit.events, told([("PaymentApproved", 1)]));
-    }
+    let service = Service::alone().await;
+    let wanted = order("pm_card_visa");
+    let registered = service.register(&registration(&wanted)).await.expect("registers");
+    let charged = service.charge(&wanted).await.expect("charges");
+    assert_eq!((charged.state(), charged.attempt, &charged.name), (State::Approved, 1, &registered.name));
+    assert_eq!(charged.create_time, registered.create_time);
+    assert_eq!(service.register(&registration(&wanted)).await.expect("a repeat is answered"), charged);
+    let audit = service.audit().await;
+    assert_eq!((audit.rows.len(), audit.books.len(), audit.violations), (1, 1, Vec::new()));
+    assert_eq!(audit.events, told([("PaymentApproved", 1)]));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use mesh::store::{Conn, Store, StoreError};
-use mesh::testing::{TestMesh, postgres};
+use mesh::testing::TestMesh;
 use payment::provider::simulator::EntryKind;
 use proto::contract::Role;
 use proto::payment::v1::payment::State;
@@ -51,37 +51,35 @@ async fn go_back(mesh: &TestMesh) {
 
 #[tokio::test]
 async fn payments_of_the_release_before_are_kept_and_can_be_tried_again() {
-    for mesh in [TestMesh::without_broker(), TestMesh::without_broker().on(postgres().url)] {
-        let service = Service::start(mesh, &[]).await;
-        let [approved, declined, refunded, late, registered, waiting] = [
-            "pm_card_visa",
-            "pm_card_chargeDeclined",
-            "pm_card_visa",
-            "pm_card_visa",
-            "pm_card_visa",
-            "pm_sim_unavailable",
-        ]
-        .map(order);
-        service.charge(&approved).await.expect("charges");
-        service.charge(&declined).await.expect_err("declined");
-        service.charge(&refunded).await.expect("charges");
-        service.refund(&refunded.reservation).await.expect("refunds");
-        service.refund(&late.reservation).await.expect("leaves a tombstone");
-        service.charge_within(&waiting, Duration::from_secs(1)).await.expect_err("down");
-        let before = all(&service).await;
-        // The release before knew no such thing.
-        service.register(&registration(&registered)).await.expect("registers");
+    let service = Service::alone().await;
+    let [approved, declined, refunded, late, registered, waiting] = [
+        "pm_card_visa",
+        "pm_card_chargeDeclined",
+        "pm_card_visa",
+        "pm_card_visa",
+        "pm_card_visa",
+        "pm_sim_unavailable",
+    ]
+    .map(order);
+    service.charge(&approved).await.expect("charges");
+    service.charge(&declined).await.expect_err("declined");
+    service.charge(&refunded).await.expect("charges");
+    service.refund(&refunded.reservation).await.expect("refunds");
+    service.refund(&late.reservation).await.expect("leaves a tombstone");
+    service.charge_within(&waiting, Duration::from_secs(1)).await.expect_err("down");
+    let before = all(&service).await;
+    // The release before knew no such thing.
+    service.register(&registration(&registered)).await.expect("registers");
 
-        let service = service.between(go_back).await;
-        assert_eq!(all(&service).await, before);
-        assert_eq!(before.len(), 4);
-        let again = service.charge(&attempt(&declined, 2, "pm_card_visa")).await.expect("charges");
-        assert_eq!(again.state(), State::Approved);
-        assert_eq!(reason(&service.charge(&late).await.expect_err("given up")), "PAYMENT_CANCELLED");
-        assert_eq!(service.charge(&approved).await.expect("repeats").state(), State::Approved);
-        let refunded = service.refund(&approved.reservation).await.expect("refunds").expect("there is a payment");
-        assert_eq!(refunded.state(), State::Cancelled);
-        let (charge, refund) = (EntryKind::Charge, EntryKind::Refund);
-        assert_eq!(service.kinds(), [charge, charge, refund, charge, refund]);
-    }
+    let service = service.between(go_back).await;
+    assert_eq!(all(&service).await, before);
+    assert_eq!(before.len(), 4);
+    let again = service.charge(&attempt(&declined, 2, "pm_card_visa")).await.expect("charges");
+    assert_eq!(again.state(), State::Approved);
+    assert_eq!(reason(&service.charge(&late).await.expect_err("given up")), "PAYMENT_CANCELLED");
+    assert_eq!(service.charge(&approved).await.expect("repeats").state(), State::Approved);
+    let refunded = service.refund(&approved.reservation).await.expect("refunds").expect("there is a payment");
+    assert_eq!(refunded.state(), State::Cancelled);
+    let (charge, refund) = (EntryKind::Charge, EntryKind::Refund);
+    assert_eq!(service.kinds(), [charge, charge, refund, charge, refund]);
 }

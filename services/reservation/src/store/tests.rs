@@ -1,10 +1,10 @@
-//! The upgrade of tables that were released, on both databases.
+//! The upgrade of tables that were released.
 
-use diesel::{Connection, connection::SimpleConnection, pg::PgConnection, sqlite::SqliteConnection};
-use diesel_migrations::MigrationHarness;
+use diesel::connection::SimpleConnection;
 use mesh::{
-    store::{DatabaseUrl, Id, Store, StoreError},
-    testing,
+    on,
+    store::{Conn, Id, Store, StoreError},
+    testing::{database, first_release},
     value::{Currency, Day, Money},
 };
 use proto::listing::v1::{ReservationPolicy, reservation_policy};
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A confirmed reservation with a long title, one whose saga runs, a refused and a free one, as 0001 stored them.
-fn filled(blob: impl Fn(u8) -> String) -> String {
+fn filled(blob: fn(u8) -> String) -> String {
     let title = "한옥 ".repeat(50);
     let row = |id: u8,
                host: &str,
@@ -45,7 +45,18 @@ fn filled(blob: impl Fn(u8) -> String) -> String {
     .concat()
 }
 
-async fn is_readable(url: DatabaseUrl) {
+fn fill(conn: &mut Conn) {
+    let literal = match conn {
+        Conn::Sqlite(_) => |byte| format!("x'{}'", format!("{byte:02x}").repeat(16)),
+        Conn::Postgres(_) => |byte| format!("'\\x{}'", format!("{byte:02x}").repeat(16)),
+    };
+    on!(conn, c => c.batch_execute(&filled(literal))).expect("rows of 0001");
+}
+
+#[tokio::test]
+async fn what_the_first_tables_kept_is_readable() {
+    let (_dir, url) = database();
+    fill(&mut first_release(&url, NAME, MIGRATIONS));
     let store = Store::open(&url, NAME, MIGRATIONS).expect("0002 applies to what 0001 stored");
     let id = |number| Id::from_bytes([number; 16]);
     let read = |number| {
@@ -77,27 +88,4 @@ async fn is_readable(url: DatabaseUrl) {
     let saga = saga.expect("readable").expect("kept");
     assert_eq!((saga.step, saga.takeovers, saga.charge_attempt), (sagas::Step::Book, 3, 0));
     assert_eq!(saga.payment_method, Some(PaymentMethod("pm_card_visa".to_owned())));
-}
-
-#[tokio::test]
-async fn what_the_first_tables_kept_is_readable_on_sqlite() {
-    let (_dir, url) = testing::database();
-    let DatabaseUrl::Sqlite(path) = &url else { unreachable!("a file") };
-    let mut conn = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("a file");
-    conn.run_next_migration(MIGRATIONS.sqlite).expect("0001");
-    conn.batch_execute(&filled(|byte| format!("x'{}'", format!("{byte:02x}").repeat(16)))).expect("rows of 0001");
-    drop(conn);
-    is_readable(url).await;
-}
-
-#[tokio::test]
-async fn what_the_first_tables_kept_is_readable_on_postgresql() {
-    let database = testing::postgres();
-    let DatabaseUrl::Postgres(url) = &database.url else { unreachable!("a server") };
-    let mut conn = PgConnection::establish(url).expect("a server");
-    conn.batch_execute("CREATE SCHEMA reservation; SET search_path TO reservation").expect("a schema");
-    conn.run_next_migration(MIGRATIONS.postgres).expect("0001");
-    conn.batch_execute(&filled(|byte| format!("'\\x{}'", format!("{byte:02x}").repeat(16)))).expect("rows of 0001");
-    drop(conn);
-    is_readable(database.url).await;
 }

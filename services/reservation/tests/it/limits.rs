@@ -12,7 +12,9 @@ fn limited(policy: ReservationPolicy) -> ReservationPolicy {
     ReservationPolicy { max_per_person: 10, ..policy }
 }
 
-async fn race(scene: Scene) {
+#[tokio::test]
+async fn of_many_at_once_no_more_than_the_limit_are_reserved() {
+    let scene = Scene::of(100, limited(room())).await;
     let (guest, listing) = (scene.guest(), a_listing());
     let calls: Vec<_> = (0..CALLERS)
         .map(|_| {
@@ -37,16 +39,6 @@ async fn race(scene: Scene) {
     cancel(&guest, cancellation(&reserved[0].name)).await.expect("accepted");
     create(&guest, wish(&listing, "pm_card_visa")).await.expect("one less");
     scene.end().await;
-}
-
-#[tokio::test]
-async fn of_many_at_once_no_more_than_the_limit_are_reserved_on_sqlite() {
-    race(Scene::of(100, limited(room())).await).await;
-}
-
-#[tokio::test]
-async fn of_many_at_once_no_more_than_the_limit_are_reserved_on_postgresql() {
-    race(Scene::on_postgres(100, limited(room())).await).await;
 }
 
 #[tokio::test]

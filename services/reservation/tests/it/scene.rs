@@ -8,7 +8,7 @@ use mesh::{
     event::NewEvent,
     node::NodeArgs,
     store::{DatabaseUrl, Id, Micros, Store},
-    testing::{Publisher, Running, Subscriber, TestMesh, eventually, free_port, postgres},
+    testing::{Publisher, Running, Subscriber, TestMesh, eventually, free_port},
 };
 use proto::{
     contract::{Event, Role},
@@ -57,10 +57,6 @@ impl Scene {
 
     pub(crate) async fn with(price: i64, policy: ReservationPolicy, options: &[&str]) -> Self {
         Self::set(TestMesh::start().await, price, policy, options).await
-    }
-
-    pub(crate) async fn on_postgres(price: i64, policy: ReservationPolicy) -> Self {
-        Self::set(TestMesh::start().await.on(postgres().url), price, policy, &[]).await
     }
 
     async fn set(mesh: TestMesh, price: i64, policy: ReservationPolicy, options: &[&str]) -> Self {

@@ -5,7 +5,7 @@ use mesh::consumer::HandlerError;
 use mesh::event::{NewEvent, Received};
 use mesh::on;
 use mesh::store::{Conn, DatabaseUrl, Id, Store, StoreError};
-use mesh::testing::{database, postgres};
+use mesh::testing::database;
 use mesh::value::{Page, PageSize};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -90,8 +90,12 @@ fn the_fold_of_any_order_is_the_same() {
 }
 
 /// K10, K11, K28: the rows that any batches of any order leave are those of the fold.
-async fn any_order_leads_to_the_same_rows(store: Store, rounds: u64) {
-    for seed in 0..rounds {
+#[tokio::test(flavor = "multi_thread")]
+async fn any_order_leads_to_the_same_rows() {
+    const ROUNDS: u64 = 50;
+    let (_dir, url) = database();
+    let store = open(&url);
+    for seed in 0..ROUNDS {
         let mut rng = StdRng::seed_from_u64(seed);
         let place = Place::of("users/henry");
         let (stories, events) = whole(&place);
@@ -118,23 +122,14 @@ async fn any_order_leads_to_the_same_rows(store: Store, rounds: u64) {
         assert_eq!(view.latest.map(|trip| trip.id), stories.last().map(|story| story.reservation), "seed {seed}");
     }
     let report = store.read(|conn| crate::audit::read(conn).map_err(StoreError::from)).await.expect("readable");
-    assert_eq!((report.trips.len() as u64, report.violations), (5 * rounds, Vec::new()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn any_order_leads_to_the_same_rows_in_sqlite() {
-    let (_dir, url) = database();
-    any_order_leads_to_the_same_rows(open(&url), 200).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn any_order_leads_to_the_same_rows_in_postgres() {
-    let server = tokio::task::spawn_blocking(postgres).await.expect("no panic");
-    any_order_leads_to_the_same_rows(open(&server.url), 50).await;
+    assert_eq!((report.trips.len() as u64, report.violations), (5 * ROUNDS, Vec::new()));
 }
 
 /// Writers of all streams at once, each with its own order, and every event told to two of them.
-async fn writers_at_once_lose_nothing(store: Store) {
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_at_once_lose_nothing() {
+    let (_dir, url) = database();
+    let store = open(&url);
     let place = Place::of("users/henry");
     let stories: Vec<_> = (0..40).map(|_| Story::of(&place, "users/alice")).collect();
     let mut events: Vec<Received> = stories
@@ -166,18 +161,6 @@ async fn writers_at_once_lose_nothing(store: Store) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writers_at_once_lose_nothing_in_sqlite() {
-    let (_dir, url) = database();
-    writers_at_once_lose_nothing(open(&url)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn writers_at_once_lose_nothing_in_postgres() {
-    let server = tokio::task::spawn_blocking(postgres).await.expect("no panic");
-    writers_at_once_lose_nothing(open(&server.url)).await;
-}
-
 /// A payment before its reservation makes a beginning that nobody sees, and from which nothing is lost.
 #[tokio::test]
 async fn a_beginning_is_not_shown() {
@@ -195,19 +178,25 @@ async fn a_beginning_is_not_shown() {
 }
 
 /// Rows of the version before, which had neither vouchers nor what the overview is filtered by, are shown and found after the upgrade.
-async fn an_older_database_is_brought_up_to_date(url: &DatabaseUrl, down: &'static str) {
-    let (place, store) = (Place::of("users/henry"), open(url));
+#[tokio::test]
+async fn an_older_database_is_brought_up_to_date() {
+    let (_dir, url) = database();
+    let (place, store) = (Place::of("users/henry"), open(&url));
     let story = Story::of(&place, "users/alice");
     let events: Vec<_> = place.events().iter().chain(&story.booking()).map(received).collect();
     project(&store, events).await.expect("projected");
-    let downgrade = move |conn: &mut Conn| {
+    let downgrade = |conn: &mut Conn| {
+        let down = match conn {
+            Conn::Sqlite(_) => include_str!("../../migrations/sqlite/0002_vouchers_and_filters/down.sql"),
+            Conn::Postgres(_) => include_str!("../../migrations/postgres/0002_vouchers_and_filters/down.sql"),
+        };
         let forget = "DELETE FROM __diesel_schema_migrations WHERE version = '0002'";
         on!(conn, c => c.batch_execute(down).and_then(|()| c.batch_execute(forget))).map_err(StoreError::from)
     };
     store.write(downgrade).await.expect("as it was before");
     drop(store);
 
-    let store = open(url);
+    let store = open(&url);
     store.write(|conn| events::fill_listings(conn).map_err(StoreError::from)).await.expect("filled");
     let shown = trip(&store, story.reservation).await.expect("shown");
     assert_eq!((shown.reservation.version(), shown.voucher.get()), (2, None));
@@ -223,20 +212,6 @@ async fn an_older_database_is_brought_up_to_date(url: &DatabaseUrl, down: &'stat
     project(&store, voucher).await.expect("projected");
     let shown = trip(&store, story.reservation).await.expect("shown");
     assert_eq!(shown.voucher.get().map(|voucher| voucher.id), Some(story.voucher));
-}
-
-#[tokio::test]
-async fn an_older_database_is_brought_up_to_date_in_sqlite() {
-    let (_dir, url) = database();
-    let down = include_str!("../../migrations/sqlite/0002_vouchers_and_filters/down.sql");
-    an_older_database_is_brought_up_to_date(&url, down).await;
-}
-
-#[tokio::test]
-async fn an_older_database_is_brought_up_to_date_in_postgres() {
-    let server = tokio::task::spawn_blocking(postgres).await.expect("no panic");
-    let down = include_str!("../../migrations/postgres/0002_vouchers_and_filters/down.sql");
-    an_older_database_is_brought_up_to_date(&server.url, down).await;
 }
 
 /// What cannot be understood is named as poison, so that it ends among the dead letters and stops nobody else.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use mesh::testing::{eventually, postgres};
+use mesh::testing::eventually;
 use proto::contract::Event;
 use proto::listing::v1::reservation_policy;
 use proto::reservation::v1::Reservation;
@@ -14,16 +14,7 @@ use crate::reservations::{again, cancelled, completed, confirmed, force_cancelle
 /// C18, K7: issued with the confirmation, void with the cancellation; each is one event that names its cause.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voucher_lives_and_ends_with_its_reservation() {
-    lives_and_ends(World::new().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_voucher_lives_and_ends_on_postgres_too() {
-    let database = tokio::task::spawn_blocking(postgres).await.expect("no panic");
-    lives_and_ends(World::on(Some(database.url)).await).await;
-}
-
-async fn lives_and_ends(mut world: World) {
+    let mut world = World::new().await;
     let running = world.serve().await;
     let ears = world.mesh.subscriber(VoucherIssued::STREAM).await;
     let told = reservation();
