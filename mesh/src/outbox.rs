@@ -3,6 +3,7 @@
 //! Rows stay for [`RETENTION`] after the broker acknowledged them, so that a stream which lost its tail can be refilled: the broker is transport,
 //! the outbox is the truth.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -123,8 +124,41 @@ pub(crate) struct Row {
     pub(crate) created_at: Micros,
 }
 
-/// The oldest waiting events of this process, and those another one has left behind.
-pub(crate) fn waiting(conn: &mut Conn, now: Micros, limit: i64) -> QueryResult<Vec<Row>> {
+/// What a relay may publish now.
+pub(crate) struct Waiting {
+    /// The oldest waiting events of this process, and those another one has left behind.
+    pub(crate) rows: Vec<Row>,
+    /// How many more there are that have to wait for another process: it has not published what happened to their aggregate before.
+    pub(crate) held_back: usize,
+}
+
+/// The next events to publish, up to `limit` with those held back.
+pub(crate) fn waiting(conn: &mut Conn, now: Micros, limit: i64) -> QueryResult<Waiting> {
+    let mut rows = oldest(conn, now, limit)?;
+    let Some(last) = rows.last() else { return Ok(Waiting { rows, held_back: 0 }) };
+    let others = waiting_elsewhere(conn, now, last.seq)?;
+    let all = rows.len();
+    rows.retain(|row| others.get(&row.aggregate).is_none_or(|first| row.seq < *first));
+    Ok(Waiting { held_back: all - rows.len(), rows })
+}
+
+/// The first event of each aggregate that another process is about to publish, of those before `last`.
+fn waiting_elsewhere(conn: &mut Conn, now: Micros, last: i64) -> QueryResult<HashMap<String, i64>> {
+    if let Conn::Sqlite(_) = conn {
+        // There is no other process.
+        return Ok(HashMap::new());
+    }
+    let others: Vec<(String, i64)> = o::outbox
+        .filter(o::published_at.is_null())
+        .filter(o::origin.ne(origin(conn)).and(o::created_at.ge(now.minus(ADOPTION))))
+        .filter(o::seq.lt(last))
+        .order(o::seq.desc())
+        .select((o::aggregate, o::seq))
+        .all(conn)?;
+    Ok(others.into_iter().collect())
+}
+
+fn oldest(conn: &mut Conn, now: Micros, limit: i64) -> QueryResult<Vec<Row>> {
     o::outbox
         .filter(o::published_at.is_null())
         .filter(o::origin.eq(origin(conn)).or(o::created_at.lt(now.minus(ADOPTION))))

@@ -1,4 +1,4 @@
-//! Publishes what is in the outbox, in order for each aggregate, and marks it after the broker's acknowledgement.
+//! Publishes what is in the outbox, in order for each aggregate whichever process made its events, and marks it after the broker's acknowledgement.
 //!
 //! Woken by commits of this process, by a clock otherwise. When the broker is away it waits, and catches up in order afterwards. When the broker
 //! comes back having lost acknowledged events, they are published again from the outbox. An event may reach the stream twice (a lost
@@ -56,11 +56,13 @@ async fn publish_until(store: &Store, mut publisher: Publisher, shutdown: &Cance
         };
         let began = Instant::now();
         let wait = match check_and_publish(store, &mut publisher, connection, shutdown).await {
-            // There is more.
-            Ok(ROUND) => Duration::ZERO,
-            Ok(_) => {
+            Ok(left) => {
                 retry = FIRST_RETRY;
-                POLL
+                match left {
+                    Left::More => Duration::ZERO,
+                    Left::HeldBack => GATHER,
+                    Left::Nothing => POLL,
+                }
             }
             Err(error) => {
                 let service = publisher.service;
@@ -93,27 +95,41 @@ async fn check_and_publish(
     publisher: &mut Publisher,
     connection: u64,
     shutdown: &CancellationToken,
-) -> Result<usize, RelayError> {
+) -> Result<Left, RelayError> {
     // Setting up the stream may take as long as the broker likes. Dropping it half-way is harmless, dropping a round is not worth it.
     tokio::select! {
         checked = refill::check(store, publisher, connection) => checked?,
-        () = shutdown.cancelled() => return Ok(0),
+        () = shutdown.cancelled() => return Ok(Left::Nothing),
     }
     round(store, publisher).await
 }
 
-/// Publishes and marks up to [`ROUND`] events; answers how many were waiting.
-async fn round(store: &Store, publisher: &mut Publisher) -> Result<usize, RelayError> {
-    let rows = store
+/// What waits after a round.
+enum Left {
+    /// Nothing that is known of.
+    Nothing,
+    /// Only events that come after those of another process.
+    HeldBack,
+    /// Probably more.
+    More,
+}
+
+/// Publishes and marks up to [`ROUND`] events.
+async fn round(store: &Store, publisher: &mut Publisher) -> Result<Left, RelayError> {
+    let outbox::Waiting { rows, held_back } = store
         .read(|conn| {
             outbox::waiting(conn, Micros::now(), i64::try_from(ROUND).expect("a small number"))
                 .map_err(StoreError::from)
         })
         .await
         .map_err(RelayError::Store)?;
-    let waiting = rows.len();
-    if waiting == 0 {
-        return Ok(0);
+    let left = match (rows.len(), held_back) {
+        (ROUND, _) => Left::More,
+        (_, 0) => Left::Nothing,
+        _ => Left::HeldBack,
+    };
+    if rows.is_empty() {
+        return Ok(left);
     }
     let published = publisher.publish(rows).await;
     if let Some(last) = published.last {
@@ -129,7 +145,7 @@ async fn round(store: &Store, publisher: &mut Publisher) -> Result<usize, RelayE
             publisher.checked = None;
         }
     }
-    published.error.map_or(Ok(waiting), Err)
+    published.error.map_or(Ok(left), Err)
 }
 
 /// Deletes in small steps, so that no caller waits behind a large one.

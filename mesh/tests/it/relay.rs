@@ -7,7 +7,7 @@ use async_nats::jetstream as nats;
 use mesh::bus::{Bus, StreamLimits};
 use mesh::event::NewEvent;
 use mesh::store::{Id, Micros, Store, StoreError};
-use mesh::testing::{Broker, Cluster, database, eventually};
+use mesh::testing::{Broker, Cluster, database, eventually, postgres};
 use mesh::{outbox, relay as relaying};
 use tokio::task::JoinSet;
 
@@ -113,6 +113,28 @@ async fn events_of_a_dead_process_are_adopted_after_a_while() {
     // The other one is adopted ten seconds after it was written.
     all_published(&store).await;
     assert_eq!(stream_content(&broker, "TEST").await.len(), 2);
+    relay.stop().await;
+}
+
+/// Two processes write, as they may on PostgreSQL only: what happened to one thing is told in order, also while the other's relay is slow.
+#[tokio::test]
+async fn an_event_waits_for_what_another_process_has_to_tell_before() {
+    let (broker, store) = (Broker::start().await, things::open(&postgres().url));
+    insert_left_behind(&store, vec![things::made("things/shared", 1)]).await;
+    for name in ["things/shared", "things/other"] {
+        let event = things::made(name, 2);
+        store
+            .write(move |conn| outbox::push(conn, things::SERVICE, &event).map_err(StoreError::from))
+            .await
+            .expect("stored");
+    }
+    let relay = relay(&store, &broker).await;
+    eventually(SOON, || async { things::waiting(&store).await == 2 }).await;
+    assert_eq!(stream_content(&broker, "TEST").await, [("things/other".to_owned(), 2)]);
+    // The other process never tells it, so it is adopted.
+    all_published(&store).await;
+    let shared = |version| ("things/shared".to_owned(), version);
+    assert_eq!(stream_content(&broker, "TEST").await[1..], [shared(1), shared(2)]);
     relay.stop().await;
 }
 
