@@ -1,13 +1,9 @@
 //! Source A: lodging with mileage. Booking and cancelling a stay is told in `booking.rs`, what is down in `outages.rs`; here is
 //! the rest: rooms without dates, the screens, reviews, deletion, the ledger, and what failed in the source.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use mesh::{
-    client::{self, Credentials},
-    store::DatabaseUrl,
-    testing::{eventually, free_port},
-};
+use mesh::testing::eventually;
 use proto::{
     contract::Role,
     listing::v1::{
@@ -23,11 +19,10 @@ use proto::{
 };
 use tokio::task::JoinSet;
 use tonic::Code;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
 use world::{
-    PATIENCE, Process, World,
+    PATIENCE, Replicas, World,
     caller::{Caller, reason, request_id, stay, topics, wish, wish_now, won},
     offers::{self, PRICE},
 };
@@ -469,18 +464,15 @@ async fn under_overload_callers_are_asked_to_come_back_and_nobody_is_lost() {
 /// is killed, and the other goes on alone.
 #[tokio::test]
 async fn replicas_of_a_consumer_share_its_events_and_double_nothing() {
-    let DatabaseUrl::Postgres(url) = mesh::testing::postgres().url else { unreachable!("it is PostgreSQL") };
-    let mut world = World::start_with(&[("HOLDFAST_DATABASE_URL", &url)]).await;
+    let mut world = World::start_on(Some(mesh::testing::postgres().url), &[]).await;
     let (host, guest) = (world.host(), world.customer("gil"));
     let room = host.offer(30).await;
-    let mut replicas = HashMap::new();
-    for service in ["message", "view", "mileage"] {
-        replicas.insert(service, replica(&world, service).await);
-    }
+    let listeners = ["message", "view", "mileage"];
+    let replicas = Replicas::start(&world, &listeners).await;
     let mut booked = Vec::new();
     for number in 0..20 {
         if number == 10 {
-            replicas.keys().for_each(|service| world.kill(service));
+            listeners.into_iter().for_each(|service| world.kill(service));
         }
         booked.push(guest.reserve(&wish(&room)).await.expect("a room"));
     }
@@ -489,11 +481,7 @@ async fn replicas_of_a_consumer_share_its_events_and_double_nothing() {
     }
 
     // The same guest, at the replicas that are left.
-    let token = world.token("gil", Role::Customer);
-    let guest = Caller::new("gil", |service| {
-        let address = replicas.get(service).map_or_else(|| world.address(service), |(_, address)| *address);
-        client::connect(service, &address.into(), Credentials::token(&token))
-    });
+    let guest = replicas.customer(&world, "gil");
     for (number, reservation) in booked.iter().enumerate() {
         let (state, count) = if number % 2 == 0 { (State::Cancelled, 4) } else { (State::Confirmed, 2) };
         assert_eq!(guest.until_told(&reservation.name, count).await.len(), count, "each message once");
@@ -508,23 +496,4 @@ async fn replicas_of_a_consumer_share_its_events_and_double_nothing() {
     assert_eq!(guest.mileage_entries().await.len(), 30, "twenty earned, ten taken back");
     guest.until_listing(&room, |view| view.confirmed_count == 10).await;
     world.audit();
-}
-
-/// One more process of a service, beside the world's own, and where it is, once it is ready.
-async fn replica(world: &World, service: &'static str) -> (Process, SocketAddr) {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let parent = std::process::id().to_string();
-    let mut command = world.command(&["serve", service, "--parent", &parent]);
-    let process =
-        Process::spawn(command.env(format!("HOLDFAST_{}_LISTEN", service.to_uppercase()), address.to_string()));
-    let channel = client::connect(service, &address.into(), Credentials::Anonymous);
-    eventually(PATIENCE, || {
-        let mut health = HealthClient::new(channel.clone());
-        async move {
-            let answer = health.check(HealthCheckRequest::default()).await;
-            answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
-        }
-    })
-    .await;
-    (process, address)
 }

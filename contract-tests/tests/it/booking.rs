@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use mesh::store::DatabaseUrl;
 use proto::{
     message::v1::message::Topic,
     payment::v1::payment::State as PaymentState,
@@ -73,25 +72,6 @@ async fn until_timeline(caller: &Caller, reservation: &str, count: usize) -> Vec
         (entries.len() >= count).then(|| entries.into_iter().map(|entry| entry.r#type).collect())
     })
     .await
-}
-
-/// The same on PostgreSQL, chosen by its URL alone: a schema for each service.
-#[tokio::test]
-async fn on_postgres_a_stay_is_booked_and_cancelled_as_on_sqlite() {
-    let DatabaseUrl::Postgres(url) = mesh::testing::postgres().url else { unreachable!("it is PostgreSQL") };
-    let world = World::start_with(&[("HOLDFAST_DATABASE_URL", &url)]).await;
-    let (host, guest) = (world.host(), world.customer("gil"));
-    let listing = host.offer(1).await;
-    let booked = guest.reserve(&wish(&listing)).await.expect("a room is free");
-    assert_eq!(booked.state(), State::Confirmed);
-    let refused = guest.reserve(&wish(&listing)).await.expect_err("it is taken");
-    assert_eq!(reason(&refused), "NO_AVAILABILITY");
-    guest.until_told(&booked.name, 2).await;
-    guest.cancel(&booked.name).await.expect("accepted");
-    guest.until(&booked.name, State::Cancelled).await;
-    guest.until_told(&booked.name, 4).await;
-    assert_eq!(guest.miles().await, 0);
-    world.audit();
 }
 
 /// A2, B4, K5: check-then-act would sell the room twice.

@@ -9,6 +9,7 @@ mod bad_input;
 mod booking;
 mod foreign;
 mod outages;
+mod replicas;
 mod requirements;
 mod resort;
 mod screening;

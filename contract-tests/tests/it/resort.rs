@@ -320,7 +320,7 @@ async fn refuses_nonsense(host: &Caller, guest: &Caller, resort: &str) {
 #[tokio::test]
 async fn services_with_databases_of_different_kinds_work_together() {
     let DatabaseUrl::Postgres(url) = mesh::testing::postgres().url else { unreachable!("it is PostgreSQL") };
-    let mut world = World::start().await;
+    let mut world = World::start_on(None, &[]).await;
     for service in ["voucher", "reservation", "view"] {
         world.stop(service).await;
         world.begin_with(service, &[("HOLDFAST_DATABASE_URL", &url)]).await;

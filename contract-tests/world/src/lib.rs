@@ -3,6 +3,8 @@
 
 pub mod caller;
 pub mod offers;
+mod replicas;
 mod world;
 
+pub use replicas::Replicas;
 pub use world::{PATIENCE, Process, SERVICES, World, holdfast, send};

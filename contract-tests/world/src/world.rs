@@ -139,11 +139,7 @@ impl World {
             ("HOLDFAST_DATA_DIR".to_owned(), self.data().display().to_string()),
             ("HOLDFAST_KEYS_DIR".to_owned(), self.keys().display().to_string()),
         ];
-        for (service, port) in &self.ports {
-            let service = service.to_uppercase();
-            environment.push((format!("HOLDFAST_{service}_LISTEN"), format!("127.0.0.1:{port}")));
-            environment.push((format!("HOLDFAST_{service}_URL"), format!("http://127.0.0.1:{port}")));
-        }
+        environment.extend(self.ports.iter().flat_map(|(service, port)| listening(service, *port)));
         if let Some(DatabaseUrl::Postgres(url)) = &self.database {
             environment.push(("HOLDFAST_DATABASE_URL".to_owned(), url.clone()));
         }
@@ -166,11 +162,13 @@ impl World {
         command
     }
 
+    /// A process of a service, which ends with this test, even if the test is killed.
+    pub fn serve(&self, service: &'static str) -> Command {
+        self.command(&["serve", service, "--parent", &std::process::id().to_string()])
+    }
+
     fn spawn(&mut self, service: &'static str) {
-        // It ends with this test, even if the test is killed.
-        let parent = std::process::id().to_string();
-        let process = Process::spawn(&mut self.command(&["serve", service, "--parent", &parent]));
-        self.processes.insert(service, process);
+        self.processes.insert(service, Process::spawn(&mut self.serve(service)));
     }
 
     /// Starts a service that was stopped.
@@ -196,15 +194,7 @@ impl World {
     }
 
     async fn ready(&self, service: &'static str) {
-        let channel = client::connect(service, &self.address(service).into(), Credentials::Anonymous);
-        eventually(PATIENCE, || {
-            let mut health = HealthClient::new(channel.clone());
-            async move {
-                let answer = health.check(HealthCheckRequest { service: String::new() }).await;
-                answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
-            }
-        })
-        .await;
+        ready(service, self.address(service)).await;
     }
 
     pub fn token(&self, subject: &str, role: Role) -> String {
@@ -237,8 +227,7 @@ impl World {
 
     /// Starts a service that was stopped, with settings of its own.
     pub async fn begin_with(&mut self, service: &'static str, settings: &[(&str, &str)]) {
-        let parent = std::process::id().to_string();
-        let mut command = self.command(&["serve", service, "--parent", &parent]);
+        let mut command = self.serve(service);
         self.processes.insert(service, Process::spawn(command.envs(settings.iter().copied())));
         self.ready(service).await;
     }
@@ -254,4 +243,25 @@ impl World {
         let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
         answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
     }
+}
+
+/// Where a service listens, and where the others find it.
+pub(crate) fn listening(service: &str, port: u16) -> [(String, String); 2] {
+    let service = service.to_uppercase();
+    [
+        (format!("HOLDFAST_{service}_LISTEN"), format!("127.0.0.1:{port}")),
+        (format!("HOLDFAST_{service}_URL"), format!("http://127.0.0.1:{port}")),
+    ]
+}
+
+pub(crate) async fn ready(service: &'static str, address: SocketAddr) {
+    let channel = client::connect(service, &address.into(), Credentials::Anonymous);
+    eventually(PATIENCE, || {
+        let mut health = HealthClient::new(channel.clone());
+        async move {
+            let answer = health.check(HealthCheckRequest::default()).await;
+            answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
+        }
+    })
+    .await;
 }

@@ -23,7 +23,12 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(bus: Bus, stream: &'static str) -> Self {
+    /// Begins to listen.
+    ///
+    /// # Panics
+    /// When there is no room for temporary files.
+    #[must_use]
+    pub fn new(bus: Bus, stream: &'static str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let url = DatabaseUrl::Sqlite(dir.path().join("subscriber.db"));
         let store = Store::open(&url, "subscriber", NO_MIGRATIONS).expect("a fresh database");
