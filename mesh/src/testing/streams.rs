@@ -62,9 +62,7 @@ impl Streams {
             shuffled.insert(next(&mut random), event);
         }
         for event in shuffled.values() {
-            let mut headers = event.headers.clone();
-            headers.insert(MESSAGE_ID, Id::generate().to_string());
-            self.publish(&event.subject, headers, event.payload.to_vec()).await;
+            self.publish(&event.subject, unknown(event), event.payload.to_vec()).await;
         }
         shuffled.len()
     }
@@ -83,8 +81,7 @@ impl Streams {
         let stream = self.bus.jetstream().get_stream(stream).await.expect("there");
         let event = stream.get_last_raw_message_by_subject(subject).await.expect("one of its kind");
         let (mut subject, mut payload) = (event.subject.to_string(), event.payload.to_vec());
-        let mut headers = event.headers.clone();
-        headers.insert(MESSAGE_ID, Id::generate().to_string());
+        let mut headers = unknown(&event);
         change(&mut subject, &mut payload, &mut |name, value| headers.insert(name, value));
         self.publish(&subject, headers, payload).await;
     }
@@ -140,6 +137,20 @@ impl Streams {
         }
         streams
     }
+}
+
+/// The headers of an event without what the broker knows it by, and without its place in a batch.
+fn unknown(event: &StreamMessage) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, values) in event.headers.iter() {
+        if let Some(value) = values.first()
+            && !AsRef::<str>::as_ref(name).starts_with("Nats-")
+        {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    headers.insert(MESSAGE_ID, Id::generate().to_string());
+    headers
 }
 
 async fn messages(stream: &Stream) -> Vec<StreamMessage> {
