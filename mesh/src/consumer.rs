@@ -191,10 +191,14 @@ where
 }
 
 async fn open(bus: &Bus, spec: &ConsumerSpec) -> Result<pull::Stream, async_nats::Error> {
+    let jetstream = bus.jetstream();
+    let present: Result<PullConsumer, _> = jetstream.get_consumer_from_stream(spec.durable, spec.stream).await;
+    // Where it began cannot be changed, and one that a relay has set back began elsewhere.
+    let deliver_policy = present.map_or(DeliverPolicy::All, |present| present.cached_info().config.deliver_policy);
     let config = pull::Config {
         durable_name: Some(spec.durable.to_owned()),
         filter_subjects: spec.subjects.clone(),
-        deliver_policy: DeliverPolicy::All,
+        deliver_policy,
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         // Deliveries are counted by the worker, which keeps a copy of what it gives up.
@@ -202,7 +206,7 @@ async fn open(bus: &Bus, spec: &ConsumerSpec) -> Result<pull::Stream, async_nats
         max_ack_pending: MAX_ACK_PENDING,
         ..pull::Config::default()
     };
-    let consumer: PullConsumer = bus.jetstream().create_consumer_on_stream(config, spec.stream).await?;
+    let consumer: PullConsumer = jetstream.create_consumer_on_stream(config, spec.stream).await?;
     let messages = consumer
         .stream()
         .max_messages_per_batch(2 * spec.batch.clamp(1, MAX_BATCH))

@@ -208,13 +208,23 @@ pub fn backlog(conn: &mut Conn) -> QueryResult<(i64, Option<Micros>)> {
     Ok((count.unwrap_or(0), oldest))
 }
 
-/// Has every kept event published since `since` published again, oldest first; answers how many. Consumers drop those they know.
-///
-/// # Errors
-/// Whatever the database refuses.
-pub fn resend_since(conn: &mut Conn, since: Micros) -> QueryResult<usize> {
-    let rows = o::outbox.filter(o::published_at.ge(since));
-    let count = diesel::update(rows).set(o::published_at.eq(None::<Micros>)).exec(conn)?;
+/// Has every kept event that was published after this one published again, oldest first; answers how many. `None`, and an event that is not kept
+/// any more, mean all. Events published up to `margin` before it go too, as replicas publish side by side; consumers drop those they know. The
+/// order of the rows counts besides the times: a clock may have been set back.
+pub(crate) fn resend_after(conn: &mut Conn, event: Option<Id>, margin: Duration) -> QueryResult<usize> {
+    let published = o::outbox.filter(o::published_at.is_not_null());
+    let last: Option<(i64, Option<Micros>)> = match event {
+        Some(id) => published.filter(o::id.eq(id)).select((o::seq, o::published_at)).one(conn)?,
+        None => None,
+    };
+    let again = o::published_at.eq(None::<Micros>);
+    let count = match last {
+        Some((seq, at)) => {
+            let later = o::seq.gt(seq).or(o::published_at.ge(at.map(|at| at.minus(margin))));
+            diesel::update(published.filter(o::seq.ne(seq)).filter(later)).set(again).exec(conn)?
+        }
+        None => diesel::update(published).set(again).exec(conn)?,
+    };
     if count > 0 {
         note_append();
     }

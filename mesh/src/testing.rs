@@ -7,6 +7,7 @@ mod postgres;
 mod program;
 mod publisher;
 mod release;
+mod streams;
 mod subscriber;
 
 use std::time::{Duration, Instant};
@@ -17,10 +18,11 @@ use tempfile::TempDir;
 pub use self::broker::{Broker, Cluster};
 pub use self::mesh::{Running, TestMesh};
 pub use self::ports::free_port;
-pub use self::postgres::{Postgres, postgres};
+pub use self::postgres::{Postgres, PostgresServer, postgres};
 pub use self::program::{Program, tool};
 pub use self::publisher::Publisher;
 pub use self::release::first_release;
+pub use self::streams::{DeadLetter, Streams, forget_inbox};
 pub use self::subscriber::Subscriber;
 use crate::store::{DatabaseUrl, Migrations};
 

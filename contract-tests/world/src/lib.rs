@@ -2,6 +2,7 @@
 #![expect(missing_docs, reason = "the vocabulary of the scenarios: most names say all there is")]
 
 pub mod caller;
+pub mod link;
 pub mod offers;
 mod replicas;
 mod world;

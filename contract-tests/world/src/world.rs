@@ -15,7 +15,7 @@ use mesh::{
     testing::{Broker, chosen_database, eventually, free_port},
 };
 use proto::contract::Role;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -203,11 +203,7 @@ impl World {
 
     /// A caller with one role.
     pub fn caller(&self, subject: &str, role: Role) -> Caller {
-        let token = self.token(subject, role);
-        let channel = |service: &'static str| -> Channel {
-            client::connect(service, &self.address(service).into(), Credentials::token(&token))
-        };
-        Caller::new(subject, channel)
+        self.caller_with(subject, &self.token(subject, role))
     }
 
     pub fn customer(&self, subject: &str) -> Caller {
@@ -230,6 +226,42 @@ impl World {
         let mut command = self.serve(service);
         self.processes.insert(service, Process::spawn(command.envs(settings.iter().copied())));
         self.ready(service).await;
+    }
+
+    /// Starts a service that was stopped, as a process whose files [can be limited](Self::limit_files): without this, the signal that tells of the
+    /// limit would end it.
+    pub async fn begin_limitable(&mut self, service: &'static str) {
+        let parent = std::process::id().to_string();
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(holdfast());
+        command.args(["serve", service, "--parent", &parent]).envs(self.environment()).current_dir(self.dir.path());
+        self.processes.insert(service, Process::spawn(&mut command));
+        self.ready(service).await;
+    }
+
+    /// How long files may become that a service writes, or any length. A write beyond that fails, as on a full disk.
+    pub fn limit_files(&self, service: &'static str, bytes: Option<u64>) {
+        let process = i32::try_from(self.processes[service].id()).ok().and_then(Pid::from_raw);
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(process.expect("a process id")), Resource::Fsize, limit).expect("a child of ours");
+    }
+
+    /// Whether its process is there.
+    pub fn runs(&mut self, service: &'static str) -> bool {
+        self.processes.get_mut(service).is_some_and(|process| matches!(process.0.try_wait(), Ok(None)))
+    }
+
+    /// Where a service keeps its rows.
+    pub fn database(&self, service: &str) -> DatabaseUrl {
+        self.database.clone().unwrap_or_else(|| DatabaseUrl::Sqlite(self.data().join(format!("{service}.db"))))
+    }
+
+    /// A caller with a token from elsewhere.
+    pub fn caller_with(&self, subject: &str, token: &str) -> Caller {
+        let channel = |service: &'static str| -> Channel {
+            client::connect(service, &self.address(service).into(), Credentials::token(token))
+        };
+        Caller::new(subject, channel)
     }
 
     /// Stops a process in its tracks, or lets it go on: it is there, and answers nothing.

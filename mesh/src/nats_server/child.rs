@@ -54,7 +54,12 @@ impl Child {
 
     /// Asks it to end, and kills it after `patience`.
     pub(crate) fn terminate(&mut self, patience: Duration) {
-        self.signal(Signal::TERM);
+        self.end(Signal::TERM, patience);
+    }
+
+    /// Asks it in its own way.
+    pub(crate) fn end(&mut self, signal: Signal, patience: Duration) {
+        self.signal(signal);
         let asked = Instant::now();
         while self.is_running() && asked.elapsed() < patience {
             thread::sleep(POLL);

@@ -1,13 +1,16 @@
 //! Notices that the stream has lost what it once acknowledged (its store, or its tail after a power cut) and has the outbox refill it.
 //!
 //! A stream that lost its tail gives the same sequence numbers again, and an event that was on its way while the broker died may have taken one of
-//! them. So it is not enough that the stream is long enough: the last event acknowledged has to be where it was.
+//! them. So it is not enough that the stream is long enough: the last event acknowledged has to be where it was. Nor may a consumer stay where it
+//! was: it would take new events for those it knows by their numbers.
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{self, DeliverPolicy, FromConsumer, pull};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{RawMessageError, RawMessageErrorKind, Stream};
 use diesel::prelude::{ExpressionMethods, QueryDsl, QueryResult, Queryable};
+use futures_util::TryStreamExt;
 
 use super::RelayError;
 use super::publish::{Acknowledged, Publisher};
@@ -16,7 +19,7 @@ use crate::outbox;
 use crate::schema::outbox_progress::dsl as p;
 use crate::store::{Conn, Exec, Fetch, Id, Micros, Store, StoreError};
 
-/// Events marked this long before the stream's last intact one are sent again too: the two clocks may differ. Doing so is harmless.
+/// Events marked this long before the stream's last intact one are sent again too: replicas publish side by side. Doing so is harmless.
 const MARGIN: Duration = Duration::from_mins(2);
 
 /// How far the stream is known to have come.
@@ -25,6 +28,12 @@ struct Progress {
     sequence: i64,
     event: Option<Id>,
     at: Option<Micros>,
+}
+
+/// The last of the events that the stream had before it lost others.
+struct Intact {
+    sequence: u64,
+    event: Option<Id>,
 }
 
 /// Once for every connection, and whenever there is doubt: the stream exists and has what it acknowledged, or what it lost is waiting again.
@@ -37,13 +46,15 @@ pub(super) async fn check(store: &Store, publisher: &mut Publisher, connection: 
     let jetstream = publisher.bus().jetstream();
     let stream = jetstream.get_stream(&publisher.stream).await.map_err(|error| RelayError::Stream(error.into()))?;
     if !is_intact(&stream, &progress).await? {
-        let (last, since) = (signed(stream.cached_info().state.last_sequence), since(&stream, progress.at).await?);
+        let last = signed(stream.cached_info().state.last_sequence);
+        let intact = intact(&stream, progress.at).await?;
+        set_consumers_back(publisher.service, &stream, intact.sequence).await.map_err(RelayError::Stream)?;
         let resent = store
             .write(move |conn| {
                 // Which event has that number now is not known, and matters no more.
                 let lost = p::outbox_progress.filter(p::stream_sequence.eq(progress.sequence));
                 diesel::update(lost).set((p::stream_sequence.eq(last), p::event_id.eq(None::<Id>))).exec(conn)?;
-                outbox::resend_since(conn, since).map_err(StoreError::from)
+                outbox::resend_after(conn, intact.event, MARGIN).map_err(StoreError::from)
             })
             .await
             .map_err(RelayError::Store)?;
@@ -93,24 +104,40 @@ async fn is_intact(stream: &Stream, progress: &Progress) -> Result<bool, RelayEr
     Ok(id.is_none_or(|id| id == Some(event.to_string())))
 }
 
-/// When the last event that is certainly intact was stored: the latest one from before the last acknowledgement.
-async fn since(stream: &Stream, acknowledged_at: Option<Micros>) -> Result<Micros, RelayError> {
+/// The last event that is certainly intact: the latest one from before the last acknowledgement.
+async fn intact(stream: &Stream, acknowledged_at: Option<Micros>) -> Result<Intact, RelayError> {
     let info = stream.cached_info();
     let subjects = info.config.subjects.first().map_or(">", String::as_str);
     let (mut low, mut high) = (info.state.first_sequence.max(1), info.state.last_sequence + 1);
-    let mut intact = Micros(0);
+    let mut intact = Intact { sequence: 0, event: None };
     while low < high {
         let middle = low + (high - low) / 2;
-        let next = found(stream.get_first_raw_message_by_subject(subjects, middle).await)?;
-        match next.map(|message| (message.sequence, stored_at(&message))) {
-            Some((sequence, at)) if acknowledged_at.is_none_or(|acknowledged_at| at <= acknowledged_at) => {
-                intact = at;
-                low = sequence + 1;
+        match found(stream.get_first_raw_message_by_subject(subjects, middle).await)? {
+            Some(next) if acknowledged_at.is_none_or(|acknowledged_at| stored_at(&next) <= acknowledged_at) => {
+                let event = next.headers.get(MESSAGE_ID).and_then(|id| id.as_str().parse().ok());
+                intact = Intact { sequence: next.sequence, event };
+                low = next.sequence + 1;
             }
             _ => high = middle,
         }
     }
-    Ok(intact.minus(MARGIN))
+    Ok(intact)
+}
+
+/// Has consumers that are beyond this place begin after it again; the inbox drops what comes twice. Servers from 2.14 on do so themselves when
+/// they start, but not with streams that have replicas.
+async fn set_consumers_back(service: &str, stream: &Stream, sequence: u64) -> Result<(), async_nats::Error> {
+    let consumers: Vec<consumer::Info> = stream.consumers().try_collect().await?;
+    for ahead in consumers.into_iter().filter(|consumer| consumer.delivered.stream_sequence > sequence) {
+        let Some(durable) = ahead.config.durable_name.clone() else { continue };
+        let start_sequence = ahead.ack_floor.stream_sequence.min(sequence) + 1;
+        let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence };
+        let config = pull::Config { deliver_policy, ..pull::Config::try_from_consumer_config(ahead.config)? };
+        stream.delete_consumer(&durable).await?;
+        stream.create_consumer(config).await?;
+        tracing::warn!(service, durable, start_sequence, "a consumer was beyond what the stream has; it was set back");
+    }
+    Ok(())
 }
 
 fn found(answer: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, RelayError> {

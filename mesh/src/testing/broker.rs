@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::free_port;
@@ -100,6 +101,16 @@ impl Broker {
     pub fn lose_everything(&mut self) {
         assert!(self.server.is_none(), "stop the broker first");
         let _ = fs::remove_dir_all(self.dir.path().join("jetstream"));
+    }
+
+    /// Stops it in its tracks, or lets it go on: it is there, and answers nothing.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze(&self, frozen: bool) {
+        let id = self.server.as_ref().expect("it runs").id();
+        let id = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(id, if frozen { Signal::STOP } else { Signal::CONT }).expect("a child of ours");
     }
 
     /// The folder it keeps everything in.

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use diesel::Connection;
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
-use rustix::process::geteuid;
+use rustix::process::{Signal, geteuid};
 
 use super::free_port;
 use crate::nats_server::Child;
 use crate::store::DatabaseUrl;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Debian's and most other systems' user without rights, for when the tests run as root: PostgreSQL refuses to.
 const NOBODY: u32 = 65_534;
 const MISSING: &str =
@@ -31,10 +32,13 @@ pub struct Postgres {
     pub url: DatabaseUrl,
 }
 
-struct Cluster {
+/// A server with databases of tests. Dropping it ends it and removes its files.
+#[derive(Debug)]
+pub struct PostgresServer {
     port: u16,
+    data: PathBuf,
     /// Ends with this process.
-    _server: Child,
+    server: Option<Child>,
 }
 
 /// A new, empty database. The first call of a process starts its server, in about a second.
@@ -43,24 +47,22 @@ struct Cluster {
 /// When PostgreSQL is not installed or does not start.
 #[must_use]
 pub fn postgres() -> Postgres {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    static SERVER: OnceLock<PostgresServer> = OnceLock::new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let cluster = CLUSTER.get_or_init(Cluster::start);
-    let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    cluster
-        .connect("postgres")
-        .expect("the server answers")
-        .batch_execute(&format!("CREATE DATABASE {name}"))
-        .expect("room for a database");
-    Postgres { url: DatabaseUrl::Postgres(cluster.url(&name)) }
+    let server = SERVER.get_or_init(PostgresServer::start);
+    server.create_database(&format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
-impl Cluster {
-    fn start() -> Self {
-        let bin = programs().expect(MISSING);
+impl PostgresServer {
+    /// A server of the test's own, for it to stop. [`postgres`] is quicker where none has to be stopped.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn start() -> Self {
         let data = data_dir();
         // Tests need no durability of this server, and there are many of them.
-        run_as_nobody(Command::new(bin.join("initdb")).arg("-D").arg(&data).args([
+        run_as_nobody(Command::new(programs().join("initdb")).arg("-D").arg(&data).args([
             "-U",
             "postgres",
             "-A",
@@ -70,9 +72,19 @@ impl Cluster {
             "--no-sync",
             "--locale=C",
         ]));
-        let port = free_port();
-        let mut command = Command::new(bin.join("postgres"));
-        command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
+        let mut server = Self { port: free_port(), data, server: None };
+        server.restart();
+        server
+    }
+
+    /// Starts it, on the same port and with what it stored.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn restart(&mut self) {
+        self.stop();
+        let mut command = Command::new(programs().join("postgres"));
+        command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
         for setting in [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
@@ -84,20 +96,38 @@ impl Cluster {
         ] {
             command.args(["-c", setting]);
         }
-        let log = fs::File::create(data.join("server.log")).expect("the data folder can be written");
+        let log = fs::File::create(self.data.join("server.log")).expect("the data folder can be written");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         drop_rights(&mut command);
-        let cluster = Self { port, _server: Child::spawn(command).expect("postgres starts") };
+        self.server = Some(Child::spawn(command).expect("postgres starts"));
         let started = Instant::now();
-        while cluster.connect("postgres").is_err() {
+        while self.connect("postgres").is_err() {
             assert!(
                 started.elapsed() < START_TIMEOUT,
                 "PostgreSQL does not answer; see {}",
-                data.join("server.log").display()
+                self.data.join("server.log").display()
             );
             std::thread::sleep(Duration::from_millis(10));
         }
-        cluster
+    }
+
+    /// Ends it with every connection to it; what it stored stays.
+    pub fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            // The "fast" shutdown: it waits for no client.
+            server.end(Signal::INT, STOP_TIMEOUT);
+        }
+    }
+
+    /// A new, empty database on it.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn create_database(&self, name: &str) -> Postgres {
+        let mut conn = self.connect("postgres").expect("the server answers");
+        conn.batch_execute(&format!("CREATE DATABASE {name}")).expect("room for a database");
+        Postgres { url: DatabaseUrl::Postgres(self.url(name)) }
     }
 
     fn url(&self, database: &str) -> String {
@@ -106,6 +136,13 @@ impl Cluster {
 
     fn connect(&self, database: &str) -> Result<PgConnection, diesel::ConnectionError> {
         PgConnection::establish(&self.url(database))
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = fs::remove_dir_all(&self.data);
     }
 }
 
@@ -123,7 +160,11 @@ impl Postgres {
 }
 
 /// `POSTGRES_BIN`, else the newest of Debian's versioned folders.
-fn programs() -> Option<PathBuf> {
+fn programs() -> PathBuf {
+    find_programs().expect(MISSING)
+}
+
+fn find_programs() -> Option<PathBuf> {
     if let Some(bin) = std::env::var_os("POSTGRES_BIN").map(PathBuf::from) {
         return bin.join("initdb").is_file().then_some(bin);
     }
@@ -138,15 +179,16 @@ fn programs() -> Option<PathBuf> {
 /// Named after this process, so that a later one can remove it: a static is never dropped.
 fn data_dir() -> PathBuf {
     const PREFIX: &str = "holdfast-postgres-";
+    static COUNT: AtomicU32 = AtomicU32::new(0);
     let temp = std::env::temp_dir();
     for entry in fs::read_dir(&temp).into_iter().flatten().filter_map(Result::ok) {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse::<u32>().ok());
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
         if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-    let dir = temp.join(format!("{PREFIX}{}", process::id()));
+    let dir = temp.join(format!("{PREFIX}{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir(&dir).expect("a temporary folder");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("our own folder");

@@ -14,6 +14,7 @@ mod identity;
 mod nats_server;
 mod relay;
 mod requests;
+mod set_back;
 mod store;
 mod streams;
 mod things;
