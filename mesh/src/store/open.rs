@@ -59,7 +59,7 @@ fn open_sqlite(path: &Path, pragmas: &str) -> Result<Conn, ConnectionError> {
 
 /// The time limits are nets for statements without a deadline of their own and for sessions whose process hangs.
 fn open_postgres(url: &str, service: &str) -> Result<Conn, ConnectionError> {
-    let mut conn = PgConnection::establish(&with_connect_timeout(url))?;
+    let mut conn = PgConnection::establish(&with_patience(url))?;
     conn.batch_execute(&format!(
         "SET search_path TO \"{service}\"; SET application_name TO 'holdfast-{service}'; SET synchronous_commit TO on; \
          SET statement_timeout TO '30s'; SET lock_timeout TO '10s'; SET idle_in_transaction_session_timeout TO '60s'"
@@ -68,13 +68,23 @@ fn open_postgres(url: &str, service: &str) -> Result<Conn, ConnectionError> {
     Ok(Conn::Postgres(conn))
 }
 
-/// libpq waits for ever by default, and a connection thread must not.
-fn with_connect_timeout(url: &str) -> String {
-    if url.contains("connect_timeout=") {
-        return url.to_owned();
-    }
-    let separator = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{separator}connect_timeout=3")
+/// libpq waits for ever by default, also for a host that is gone without a word, and a connection thread must not. The last four notice such a
+/// host within 20 seconds.
+const PATIENCE: [(&str, &str); 5] = [
+    ("connect_timeout", "3"),
+    ("keepalives_idle", "10"),
+    ("keepalives_interval", "3"),
+    ("keepalives_count", "3"),
+    ("tcp_user_timeout", "20000"),
+];
+
+/// Adds what the address does not say itself.
+fn with_patience(url: &str) -> String {
+    let missing = PATIENCE.iter().filter(|(name, _)| !url.contains(&format!("{name}=")));
+    missing.fold(url.to_owned(), |url, (name, value)| {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{separator}{name}={value}")
+    })
 }
 
 /// Held as long as the store is open.
@@ -128,4 +138,19 @@ where
     S: MigrationSource<C::Backend>,
 {
     conn.run_pending_migrations(source).map(|_| ()).map_err(OpenError::Migrate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_keeps_what_it_says_and_waits_for_nothing_for_ever() {
+        let all =
+            "connect_timeout=3&keepalives_idle=10&keepalives_interval=3&keepalives_count=3&tcp_user_timeout=20000";
+        assert_eq!(with_patience("postgres://db/x"), format!("postgres://db/x?{all}"));
+        let own = "postgres://db/x?sslmode=disable&connect_timeout=9";
+        let rest = all.trim_start_matches("connect_timeout=3");
+        assert_eq!(with_patience(own), format!("{own}{rest}"));
+    }
 }
