@@ -86,7 +86,7 @@ static STEPS: &[Step] = &[
     Step {
         name: "test",
         about: "unit, service, contract, scenario and fault suites",
-        tools: &[Tool::Buf, Tool::Grpcurl, Tool::StripeMock, Tool::Python, Tool::Postgres],
+        tools: &[Tool::Buf, Tool::Grpcurl, Tool::StripeMock, Tool::Python, Tool::Postgres, Tool::Faketime],
         calls: &[
             // With the tests, not before them: `--package holdfast` alone would resolve other features and compile
             // the dependencies once more.

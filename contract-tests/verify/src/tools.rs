@@ -10,7 +10,7 @@
 //! | `<tool>/stamp` | what is installed there; written last, so that an interrupted installation does not count |
 //!
 //! Nothing is installed outside the folder, but for Debian packages where this runs as root. PostgreSQL is such a
-//! package. The NATS server is not fetched here: the program under test does that, for its users too, into the same folder.
+//! package, and faketime. The NATS server is not fetched here: the program under test does that, for its users too, into the same folder.
 
 mod debian;
 mod recipe;
@@ -37,6 +37,8 @@ pub(crate) enum Tool {
     Buf,
     /// Checks the dependency tree.
     CargoDeny,
+    /// A library that gives processes another clock.
+    Faketime,
     /// A gRPC client that knows nothing of Rust.
     Grpcurl,
     /// The servers that tests start privately.
@@ -111,6 +113,7 @@ impl ToolBox {
         match tool {
             Tool::Buf => self.keep(&recipe::buf(&self.repository)?),
             Tool::CargoDeny => self.keep(&recipe::cargo_deny()),
+            Tool::Faketime => debian::ensure_faketime(&self.fetch_progress("faketime")),
             Tool::Grpcurl => self.keep(&recipe::grpcurl()),
             Tool::Postgres => debian::ensure_postgres(&self.fetch_progress("postgresql")),
             Tool::Python => self.keep(&recipe::python(&self.repository)?),

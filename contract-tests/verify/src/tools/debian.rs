@@ -1,4 +1,4 @@
-//! What comes from the distribution: PostgreSQL's programs, and Python's module for virtual environments.
+//! What comes from the distribution: PostgreSQL's programs, Python's module for virtual environments, and the library that fakes clocks.
 //!
 //! As root the packages are installed; otherwise the line to type is the error. Other systems have other names for them,
 //! so only what is missing counts, not where it came from.
@@ -27,6 +27,13 @@ pub(super) fn ensure_python(progress: &Progress) -> anyhow::Result<()> {
     ensure(has_venv, &["python3", "python3-venv"], "Python 3 with its venv module", progress)
 }
 
+/// # Errors
+///
+/// The library is nowhere to be found and cannot be installed.
+pub(super) fn ensure_faketime(progress: &Progress) -> anyhow::Result<()> {
+    ensure(has_faketime, &["faketime"], "libfaketime", progress)
+}
+
 fn ensure(is_there: fn() -> bool, packages: &[&str], what: &str, progress: &Progress) -> anyhow::Result<()> {
     if is_there() {
         return Ok(());
@@ -50,6 +57,12 @@ fn has_postgres() -> bool {
         fs::read_dir(POSTGRES_VERSIONS).into_iter().flatten().flatten().map(|version| version.path().join("bin"));
     let path = env::var_os("PATH").unwrap_or_default();
     versioned.chain(env::split_paths(&path)).any(|folder| has_server(&folder))
+}
+
+/// Debian keeps it outside the loader's path, in a folder of each architecture.
+fn has_faketime() -> bool {
+    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    folders.map(|folder| folder.path()).any(|folder| folder.join("faketime/libfaketime.so.1").is_file())
 }
 
 fn has_server(folder: &Path) -> bool {
