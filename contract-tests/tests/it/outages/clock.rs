@@ -83,7 +83,7 @@ fn with_limit(minutes: i64) -> Listing {
     offers::with(offers::room_by_approval(1), |policy| policy.approval_ttl = Some(limit))
 }
 
-/// K15: an hour forward ends what had less than an hour left, once, and nothing else; an hour back revives nothing. Request ids are known all along.
+/// An hour forward ends what had less than an hour left, once, and nothing else; an hour back revives nothing. Request ids are known all along.
 #[tokio::test]
 async fn an_hour_forward_or_back_ends_nothing_early_and_nothing_twice() {
     let clock = Clock::ahead_by(HOUR);
@@ -158,7 +158,7 @@ fn nights(listing: &str, day: (i32, u32, u32), count: i32) -> CreateReservationR
     request
 }
 
-/// T13: around the nights in which New York changes its clocks, today ends at New York's midnight, and a night is a night.
+/// Around the nights in which New York changes its clocks, today ends at New York's midnight, and a night is a night.
 #[tokio::test]
 async fn in_a_night_of_changing_clocks_today_is_the_listings_today() {
     // Seconds since 1970 half an hour before and after local midnight, of the evening after the clocks went forward, and after they went back.

@@ -1,6 +1,9 @@
 //! A database is away, held by somebody else, or has no room.
 
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use mesh::{
     store::DatabaseUrl,
@@ -11,6 +14,7 @@ use proto::reservation::v1::{CreateReservationRequest, reservation::State};
 use world::{
     PATIENCE, Process, SERVICES, World,
     caller::{stay, wish},
+    link::{Link, Way},
 };
 
 use super::{come_back, invited, until_booked, until_complete};
@@ -55,6 +59,30 @@ async fn without_postgres_callers_come_back_and_all_heals_by_itself() {
     world.audit();
 }
 
+/// PostgreSQL's host falls silent: connections stand, nothing comes back. Deadlines hold all the same, and it heals with the network.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_postgres_costs_no_caller_more_than_the_deadline() {
+    let server = PostgresServer::start();
+    let DatabaseUrl::Postgres(url) = server.create_database("holdfast").url else { unreachable!("PostgreSQL's") };
+    let (_, rest) = url.split_once('@').expect("a user");
+    let (address, _) = rest.split_once('/').expect("a database");
+    let link = Link::start().await;
+    link.lead_to(address.parse().expect("an address"));
+    let linked = DatabaseUrl::Postgres(url.replace(address, &link.address().to_string()));
+    let world = World::start_on(Some(linked), &[]).await;
+    let (host, guest) = (world.host(), world.customer("gil"));
+    let listing = host.offer(2).await;
+    until_booked(&guest, &wish(&listing)).await;
+    link.spoil(Way::Silent, Way::Silent);
+    let request = wish(&listing);
+    invited(&guest.reserve_within(&request, Duration::from_secs(1)).await.expect_err("silence"));
+    all_serving(&world, false).await;
+    link.mend();
+    all_serving(&world, true).await;
+    until_complete(&guest, &until_booked(&guest, &request).await).await;
+    world.audit();
+}
+
 /// Somebody holds the write lock of an SQLite file, as a careless backup does.
 #[tokio::test]
 async fn a_file_locked_by_somebody_else_delays_and_loses_nothing() {
@@ -70,7 +98,7 @@ async fn a_file_locked_by_somebody_else_delays_and_loses_nothing() {
         let holder = Process::spawn(&mut holder);
         eventually(PATIENCE, || async { held.exists() }).await;
         let request = wish(&listing);
-        invited(&guest.reserve_within(&request, std::time::Duration::from_secs(1)).await.expect_err("locked"));
+        invited(&guest.reserve_within(&request, Duration::from_secs(1)).await.expect_err("locked"));
         holder.kill();
         std::fs::remove_file(held).expect("it is there");
         until_booked(&guest, &request).await;

@@ -67,7 +67,7 @@ async fn journeys(world: &World) -> (Vec<String>, Caller, Caller, Caller) {
         })
         .await;
     }
-    (vec![room, by_approval, resort], host, gil, ann)
+    (vec![room, by_approval, resort, gone], host, gil, ann)
 }
 
 /// Waits until nothing moves: consumers' effects publish events of their own.
@@ -88,7 +88,7 @@ fn same(before: &[String], after: &[String], what: &str) {
     }
 }
 
-/// K2, T37: each consumer is fed every event again, shuffled, some twice; then once more with an inbox that has forgotten them all, as it does with
+/// K2, K10: each consumer is fed every event again, shuffled, some twice; then once more with an inbox that has forgotten them all, as it does with
 /// very old ones. What anybody is shown stays as it was, to the byte.
 #[tokio::test]
 async fn events_again_in_any_order_and_of_any_age_change_nothing() {
@@ -121,7 +121,7 @@ fn seed() -> u64 {
     given.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_fields().0))
 }
 
-/// Poison, of three kinds: it ends in the dead letters with its reason, for each consumer that cannot take it, and nobody waits for it. Nor do later
+/// K9: poison, of three kinds: it ends in the dead letters with its reason, for each consumer that cannot take it, and nobody waits for it. Nor do later
 /// events of the same aggregate: none of the consumers needs every version of what it is told, each event carries the whole state.
 #[tokio::test]
 async fn poison_ends_in_the_dead_letters_and_others_flow() {

@@ -1,4 +1,4 @@
-//! The network between two services fails, in the ways networks do.
+//! The network between two services fails, in the ways networks do. It works on threads of its own while a test waits for a process.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn nothing_left(guest: &Caller, listing: &str) {
 }
 
 /// A2, B6: connections end and none is made.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cut_between_reservation_and_listing_is_told_at_once_and_heals() {
     let (world, link) = linked("listing").await;
     let (host, guest) = (world.host(), world.customer("gil"));
@@ -47,7 +47,7 @@ async fn a_cut_between_reservation_and_listing_is_told_at_once_and_heals() {
 }
 
 /// T38: half open. What is sent does not arrive, and nobody is told; deadlines hold, and the breaker spares later callers the waiting.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listing_that_hears_nothing_costs_no_caller_more_than_its_deadline() {
     let (world, link) = linked("listing").await;
     let (host, guest) = (world.host(), world.customer("gil"));
@@ -67,7 +67,7 @@ async fn a_listing_that_hears_nothing_costs_no_caller_more_than_its_deadline() {
 }
 
 /// K3: payment hears and charges; its answer never comes back. Undone as soon as it can be, and nothing stays charged.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_charge_whose_answer_is_swallowed_is_undone() {
     let (world, link) = linked("payment").await;
     let (host, guest) = (world.host(), world.customer("gil"));
@@ -83,7 +83,7 @@ async fn a_charge_whose_answer_is_swallowed_is_undone() {
 }
 
 /// K3: the same the other way round: payment never hears of it.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_charge_that_never_arrives_is_undone() {
     let (world, link) = linked("payment").await;
     let (host, guest) = (world.host(), world.customer("gil"));
@@ -98,7 +98,7 @@ async fn a_charge_that_never_arrives_is_undone() {
 }
 
 /// A9, A50: mileage is farther than payment waits for it; the miles follow, once.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_way_to_mileage_delays_the_miles_alone() {
     let (world, link) = linked("mileage").await;
     let (host, guest) = (world.host(), world.customer("gil"));
