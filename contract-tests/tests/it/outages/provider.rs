@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh::testing::{Program, eventually};
 use proto::{
     listing::v1::reservation_policy::PaymentWait,
-    payment::v1::payment::State as PaymentState,
+    payment::v1::{Payment, payment::State as PaymentState},
     reservation::v1::{CreateReservationRequest, reservation::State},
 };
 use tonic::Code;
@@ -141,6 +141,6 @@ async fn what_waits_for_stripe_is_paid_once_it_answers() {
     assert_eq!(booked.state(), State::AwaitingPayment);
     link.mend();
     guest.until(&booked.name, State::Confirmed).await;
-    let states: Vec<_> = guest.my_payments().await.iter().map(|payment| payment.state()).collect();
+    let states: Vec<_> = guest.my_payments().await.iter().map(Payment::state).collect();
     assert_eq!(states, [PaymentState::Approved]);
 }
