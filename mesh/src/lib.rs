@@ -3,6 +3,7 @@
 //! There is no booking word in here. A service hands [`server::serve`] its routes and gets a gRPC server with deadlines,
 //! authorization, health and an orderly end; it calls others through [`client::connect`].
 
+mod admin;
 pub mod bus;
 pub mod client;
 pub mod config;
