@@ -136,6 +136,12 @@ impl Node {
         &self.store
     }
 
+    /// Its connection to the broker.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
     /// Whether no other process can be using the database: true of an SQLite file.
     #[must_use]
     pub fn is_alone(&self) -> bool {

@@ -14,6 +14,7 @@ mod harness;
 mod identity;
 mod nats_server;
 mod relay;
+mod replay;
 mod requests;
 mod set_back;
 mod store;
