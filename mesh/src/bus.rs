@@ -20,7 +20,7 @@ pub const DEAD_LETTERS: &str = "DLQ";
 pub const DEAD_LETTER_PREFIX: &str = "holdfast.dlq";
 
 /// How long a new stream keeps events, unless it is told otherwise.
-const MAX_AGE: Duration = Duration::from_hours(30 * 24);
+pub(crate) const MAX_AGE: Duration = Duration::from_hours(30 * 24);
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A broker that is silent this long, twice, is taken for dead.

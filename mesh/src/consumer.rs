@@ -8,6 +8,7 @@ mod batch;
 mod dead_letter;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
@@ -15,7 +16,8 @@ use async_nats::jetstream::{self, AckKind};
 use futures_util::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
-use self::batch::Worker;
+pub(crate) use self::batch::{Failure, Worker};
+pub(crate) use self::dead_letter::{Letter, Letters, LettersError};
 use crate::bus::Bus;
 use crate::event::Received;
 use crate::inbox;
@@ -98,6 +100,9 @@ impl fmt::Display for HandlerError {
 
 impl std::error::Error for HandlerError {}
 
+/// What a consumer does with events; see [`run`].
+pub(crate) type Handler = Arc<dyn Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync>;
+
 impl From<diesel::result::Error> for HandlerError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Retry(error.to_string())
@@ -145,18 +150,19 @@ pub async fn run_with<H>(
 ) where
     H: Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync + 'static,
 {
-    let worker = Worker::new(spec, retry, bus, store.clone(), handler);
+    run_worker(&Worker::new(spec, retry, bus, store, Arc::new(handler)), &shutdown).await;
+}
+
+/// [`run`] for a worker that others use too.
+pub(crate) async fn run_worker(worker: &Worker, shutdown: &CancellationToken) {
     // The work is not dropped at shutdown but told: it ends after the batch it is at.
     tokio::select! {
-        () = consume_until(&worker, &shutdown) => {}
-        () = prune_forever(&store) => {}
+        () = consume_until(worker, shutdown) => {}
+        () = prune_forever(worker.store()) => {}
     }
 }
 
-async fn consume_until<H>(worker: &Worker<H>, shutdown: &CancellationToken)
-where
-    H: Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync + 'static,
-{
+async fn consume_until(worker: &Worker, shutdown: &CancellationToken) {
     let durable = worker.spec().durable;
     let mut retry = FIRST_RETRY;
     loop {
@@ -218,15 +224,12 @@ async fn open(bus: &Bus, spec: &ConsumerSpec) -> Result<pull::Stream, async_nats
 }
 
 /// Handles batches until the shutdown, a new connection, or an error.
-async fn pull<H>(
-    worker: &Worker<H>,
+async fn pull(
+    worker: &Worker,
     mut messages: pull::Stream,
     connection: u64,
     shutdown: &CancellationToken,
-) -> Option<async_nats::Error>
-where
-    H: Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync + 'static,
-{
+) -> Option<async_nats::Error> {
     let size = worker.spec().batch.clamp(1, MAX_BATCH);
     let mut batch: Vec<jetstream::Message> = Vec::new();
     loop {

@@ -8,7 +8,7 @@ mod headers;
 use bytes::Bytes;
 use proto::contract::Event;
 
-pub(crate) use self::headers::{Attributes, ID, MESSAGE_ID, encode, percent_encode};
+pub(crate) use self::headers::{Attributes, ID, MESSAGE_ID, TRACEPARENT, encode, percent_decode, percent_encode};
 use crate::store::{Id, Micros};
 
 /// An event about to be put into the outbox.

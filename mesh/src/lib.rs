@@ -3,6 +3,7 @@
 //! There is no booking word in here. A service hands [`server::serve`] its routes and gets a gRPC server with deadlines,
 //! authorization, health and an orderly end; it calls others through [`client::connect`].
 
+mod admin;
 pub mod bus;
 pub mod client;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod nats_server;
 pub mod node;
 pub mod outbox;
 pub mod relay;
+pub mod replay;
 pub mod requests;
 mod schema;
 pub mod server;

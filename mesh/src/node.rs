@@ -1,13 +1,13 @@
 //! A running service: its database, its broker, its identity, its background work, its server.
 //!
 //! A service starts a [`Node`], hands it consumers and workers, and lets it serve. The node adds what every service needs:
-//! the relay that publishes its outbox, readiness, and an order of ending in which calls finish first and background work
-//! after them.
+//! the relay that publishes its outbox, readiness, what operators ask of outbox and dead letters, and an order of ending in
+//! which calls finish first and background work after them.
 
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,10 +19,11 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admin::{self, Admin},
     bus::{Bus, InvalidBrokerUrl},
     client::{self, Address, Breaker, Channel},
     config::{BusArgs, CallArgs, DataArgs, DrainArgs, IdentityArgs},
-    consumer::{self, ConsumerSpec, HandlerError},
+    consumer::{self, ConsumerSpec, HandlerError, RetryPolicy, Worker},
     deadline,
     event::Received,
     health::Readiness,
@@ -93,6 +94,7 @@ pub struct Node {
     /// Cancelled once the last call has ended: only then may background work stop.
     stop_workers: CancellationToken,
     workers: TaskTracker,
+    consumers: Mutex<Vec<Arc<Worker>>>,
 }
 
 impl Node {
@@ -124,6 +126,7 @@ impl Node {
             shutdown,
             stop_workers: CancellationToken::new(),
             workers: TaskTracker::new(),
+            consumers: Mutex::default(),
         })
     }
 
@@ -131,6 +134,12 @@ impl Node {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Its connection to the broker.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.bus
     }
 
     /// Whether no other process can be using the database: true of an SQLite file.
@@ -164,7 +173,11 @@ impl Node {
     where
         H: Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync + 'static,
     {
-        self.run(consumer::run(spec, self.bus.clone(), self.store.clone(), handler, self.shutdown()));
+        let (bus, store) = (self.bus.clone(), self.store.clone());
+        let worker = Arc::new(Worker::new(spec, RetryPolicy::default(), bus, store, Arc::new(handler)));
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&worker));
+        let shutdown = self.shutdown();
+        self.run(async move { consumer::run_worker(&worker, &shutdown).await });
     }
 
     /// Runs `worker` in the background. It must end soon after [`Node::shutdown`] is cancelled.
@@ -183,10 +196,14 @@ impl Node {
         services: &'static [&'static str],
     ) -> Result<(), NodeError> {
         self.run(relay::run(self.store.clone(), self.bus.clone(), self.name, self.shutdown()));
+        let admin = self.admin();
+        self.run(admin.clone().measure(self.shutdown()));
+        let routes = admin.routes(routes);
 
         let mut spec = ServerSpec::new(self.name, services, self.verifier.clone())
             .drain(self.drain)
             .ready(store_ready(&self.store));
+        spec.services.extend(admin::SERVICES);
         if self.needs_bus {
             spec = spec.ready(bus_ready(&self.bus));
         }
@@ -198,6 +215,11 @@ impl Node {
             tracing::warn!(service = self.name, "background work did not end in time and is cut");
         }
         Ok(served?)
+    }
+
+    fn admin(&self) -> Admin {
+        let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Admin::new(self.name, self.store.clone(), self.bus.clone(), consumers)
     }
 }
 

@@ -12,6 +12,7 @@ use diesel::result::Error;
 
 use crate::event::NewEvent;
 use crate::schema::outbox::{self, dsl as o};
+use crate::schema::outbox_progress::dsl as p;
 use crate::statement;
 use crate::store::{Conn, Exec, Fetch, Id, Micros, note_append};
 
@@ -206,6 +207,23 @@ pub fn backlog(conn: &mut Conn) -> QueryResult<(i64, Option<Micros>)> {
     let oldest = o::outbox.filter(o::published_at.is_null()).order(o::seq).select(o::created_at).limit(1).one(conn)?;
     let count: Option<i64> = o::outbox.filter(o::published_at.is_null()).count().one(conn)?;
     Ok((count.unwrap_or(0), oldest))
+}
+
+/// How many published events are kept.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub(crate) fn kept(conn: &mut Conn) -> QueryResult<i64> {
+    let count: Option<i64> = o::outbox.filter(o::published_at.is_not_null()).count().one(conn)?;
+    Ok(count.unwrap_or(0))
+}
+
+/// The last number that the stream has acknowledged; 0 before the first.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub(crate) fn stream_sequence(conn: &mut Conn) -> QueryResult<i64> {
+    Ok(p::outbox_progress.select(p::stream_sequence).one(conn)?.unwrap_or(0))
 }
 
 /// Has every kept event that was published after this one published again, oldest first; answers how many. `None`, and an event that is not kept

@@ -37,7 +37,7 @@ pub struct ServerSpec {
     /// The short name, e.g. `listing`: the audience of tokens, the name in telemetry.
     pub service: &'static str,
     /// Full names of the gRPC services in the routes, for health, e.g. `holdfast.listing.v1.ListingService`.
-    pub services: &'static [&'static str],
+    pub services: Vec<&'static str>,
     /// Who may call what and for how long. A path without a rule does not exist.
     pub rules: &'static [MethodRule],
     /// Checks the callers' tokens.
@@ -56,7 +56,7 @@ impl ServerSpec {
     pub fn new(service: &'static str, services: &'static [&'static str], verifier: Verifier) -> Self {
         Self {
             service,
-            services,
+            services: services.to_vec(),
             rules: METHODS,
             verifier,
             ready: Vec::new(),
@@ -138,7 +138,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
-    let mut health = Health::new(spec.services).await;
+    let mut health = Health::new(&spec.services).await;
     let routes = routes.add_service(health.service()).add_service(reflection_v1()?).add_service(reflection_v1alpha()?);
 
     let rules = Arc::new(Rules::new(spec.rules));

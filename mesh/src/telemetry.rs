@@ -17,7 +17,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 mod context;
-mod export;
+pub(crate) mod export;
 mod logs;
 pub(crate) mod messaging;
 pub mod names;

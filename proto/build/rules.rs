@@ -141,7 +141,9 @@ fn debug_implementation(descriptor: &MessageDescriptor) -> String {
     for field in descriptor.fields() {
         assert!(field.containing_oneof().is_none(), "redaction next to a oneof is not supported");
         let name = field.name();
-        let value = if is_redacted(&field) { "&\"<redacted>\"".to_owned() } else { format!("&self.{name}") };
+        // As prost escapes the words that fields are called by and Rust keeps for itself.
+        let raw = if matches!(name, "match" | "move" | "ref" | "type" | "use") { "r#" } else { "" };
+        let value = if is_redacted(&field) { "&\"<redacted>\"".to_owned() } else { format!("&self.{raw}{name}") };
         write!(fields, ".field({name:?}, {value})").expect("writing to a String cannot fail");
     }
     format!(

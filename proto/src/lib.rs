@@ -1,7 +1,7 @@
 //! The contracts of Holdfast and the code generated from them.
 //!
 //! One module per service and version: [`listing`], [`reservation`], [`payment`], [`mileage`], [`voucher`], [`message`],
-//! [`view`], [`marketing`].
+//! [`view`], [`marketing`]; [`mesh`] is what all of them serve to operators.
 //! [`contract`] holds what the contracts say besides shapes. The `.proto` files in `holdfast/` are the source; they are
 //! compiled without protoc, once, by the build script.
 //!
@@ -26,5 +26,5 @@ mod generated {
 
 pub use generated::{
     google,
-    holdfast::{listing, marketing, message, mileage, payment, reservation, view, voucher},
+    holdfast::{listing, marketing, mesh, message, mileage, payment, reservation, view, voucher},
 };

@@ -8,6 +8,7 @@ mod approval;
 mod bad_input;
 mod booking;
 mod foreign;
+mod operators;
 mod outages;
 mod replicas;
 mod requirements;

@@ -8,23 +8,25 @@ use std::time::Duration;
 use async_nats::jetstream::{AckKind, Message};
 use futures_util::FutureExt;
 
-use super::{ConsumerSpec, FIRST_RETRY, HandlerError, LAST_RETRY, Repeats, RetryPolicy, dead_letter};
-use crate::bus::Bus;
+use super::{ConsumerSpec, FIRST_RETRY, Handler, HandlerError, LAST_RETRY, Repeats, RetryPolicy, dead_letter};
+use crate::bus::{Bus, MAX_AGE};
 use crate::event::Received;
 use crate::inbox;
-use crate::store::{Conn, Id, Micros, Store, StoreError};
+use crate::store::{Id, Micros, Store, StoreError};
 use crate::telemetry::messaging;
 
-pub(super) struct Worker<H> {
+/// One consumer: what it wants, and what it does with it.
+pub(crate) struct Worker {
     spec: ConsumerSpec,
     retry: RetryPolicy,
     bus: Bus,
     store: Store,
-    handler: Arc<H>,
+    handler: Handler,
 }
 
 /// Why an attempt stored nothing.
-enum Failure {
+#[derive(Debug)]
+pub(crate) enum Failure {
     /// The database's fault: the events are as good as before.
     Store(StoreError),
     /// The handler's, or the events'.
@@ -43,16 +45,26 @@ impl From<diesel::result::Error> for Failure {
     }
 }
 
-impl<H> Worker<H>
-where
-    H: Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync + 'static,
-{
-    pub(super) fn new(spec: ConsumerSpec, retry: RetryPolicy, bus: Bus, store: Store, handler: H) -> Self {
-        Self { spec, retry, bus, store, handler: Arc::new(handler) }
+impl Worker {
+    pub(crate) fn new(spec: ConsumerSpec, retry: RetryPolicy, bus: Bus, store: Store, handler: Handler) -> Self {
+        Self { spec, retry, bus, store, handler }
     }
 
-    pub(super) fn spec(&self) -> &ConsumerSpec {
+    pub(crate) fn spec(&self) -> &ConsumerSpec {
         &self.spec
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Handles one event that was given up, as if it had just been delivered. One whose effect is stored already is done.
+    ///
+    /// # Cancel safety
+    /// Safe: all of the effect is stored, or nothing.
+    pub(crate) async fn redrive(&self, event: Received) -> Result<(), Failure> {
+        // The letter may stay although the effect is stored, so this is remembered for as long as a letter can live.
+        self.attempt(&Arc::from([event]), 0..1, Micros::now().plus(MAX_AGE)).await
     }
 
     pub(super) fn bus(&self) -> &Bus {
@@ -80,7 +92,7 @@ where
             if range.is_empty() {
                 continue;
             }
-            match self.attempt(&events, range.clone()).await {
+            match self.attempt(&events, range.clone(), Micros::now()).await {
                 Ok(()) => {
                     pause = FIRST_RETRY;
                     messaging::processed(self.spec.durable, &events[range.clone()]);
@@ -107,8 +119,8 @@ where
         }
     }
 
-    /// One transaction: inbox rows and effects of the events that are new.
-    async fn attempt(&self, events: &Arc<[Received]>, range: Range<usize>) -> Result<(), Failure> {
+    /// One transaction: inbox rows, kept for a while after `seen`, and effects of the events that are new.
+    async fn attempt(&self, events: &Arc<[Received]>, range: Range<usize>, seen: Micros) -> Result<(), Failure> {
         let (events, handler, durable) = (Arc::clone(events), Arc::clone(&self.handler), self.spec.durable);
         let repeats = self.spec.repeats;
         let stored = self.store.write(move |conn| {
@@ -117,7 +129,7 @@ where
                 return handler(conn, events).map_err(Failure::Handler);
             }
             let ids: Vec<Id> = events.iter().map(|event| event.id).collect();
-            let mut new = inbox::record(conn, durable, &ids, Micros::now())?;
+            let mut new = inbox::record(conn, durable, &ids, seen)?;
             if new.is_empty() {
                 return Ok(());
             }

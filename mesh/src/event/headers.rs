@@ -22,7 +22,7 @@ const CONTENT_TYPE: &str = "ce-datacontenttype";
 const SEQUENCE: &str = "ce-sequence";
 const CORRELATION: &str = "ce-correlationid";
 const CAUSATION: &str = "ce-causationid";
-const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// The attributes of an event on its way out.
 pub(crate) struct Attributes<'a> {
@@ -151,7 +151,7 @@ pub(crate) fn percent_encode(value: &str) -> Cow<'_, str> {
 }
 
 /// Decodes once; `None` when an escape is cut off or the result is not UTF-8.
-fn percent_decode(value: &str) -> Option<String> {
+pub(crate) fn percent_decode(value: &str) -> Option<String> {
     if !value.contains('%') {
         return Some(value.to_owned());
     }

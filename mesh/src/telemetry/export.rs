@@ -35,7 +35,7 @@ pub(super) fn traces() -> bool {
 }
 
 /// Whether measurements are worth taking.
-pub(super) fn metrics() -> bool {
+pub(crate) fn metrics() -> bool {
     METRICS.load(Ordering::Relaxed)
 }
 

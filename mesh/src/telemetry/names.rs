@@ -41,6 +41,13 @@ pub const BREAKER_TRANSITIONS: &str = "holdfast.breaker.transitions";
 /// Counter: calls that were answered without being made.
 pub const BREAKER_REJECTIONS: &str = "holdfast.breaker.rejections";
 
+/// Gauge: committed events that are not published yet.
+pub const OUTBOX_WAITING: &str = "holdfast.outbox.waiting";
+/// Gauge, seconds: how long the oldest of them has waited.
+pub const OUTBOX_OLDEST_AGE: &str = "holdfast.outbox.oldest_age";
+/// Gauge: events that the consumer [`MESSAGING_CONSUMER_GROUP_NAME`] gave up on and that nobody has redriven.
+pub const DEAD_LETTERS_WAITING: &str = "holdfast.dead_letters.waiting";
+
 /// `messaging.system`; its value here is [`NATS`].
 pub const MESSAGING_SYSTEM: &str = "messaging.system";
 /// The value of [`MESSAGING_SYSTEM`].

@@ -20,7 +20,12 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(bus: Bus) -> Self {
+    /// On this connection.
+    ///
+    /// # Panics
+    /// When there is no room for temporary files.
+    #[must_use]
+    pub fn new(bus: Bus) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         Self { dir, bus, outboxes: HashMap::new(), shutdown: CancellationToken::new() }
     }

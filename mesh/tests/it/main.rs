@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod access;
+mod admin;
 mod answers;
 mod breaker;
 mod consumer;
@@ -13,6 +14,7 @@ mod harness;
 mod identity;
 mod nats_server;
 mod relay;
+mod replay;
 mod requests;
 mod set_back;
 mod store;

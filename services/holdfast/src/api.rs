@@ -143,13 +143,21 @@ impl Target {
         Bearer::new(&self.issuer.token(subject, &[role], ttl))
     }
 
+    /// A connection that sends a user's token.
+    ///
+    /// # Errors
+    /// The URL is not one.
+    pub(crate) fn authorized(&self, service: Service, subject: &str, role: Role) -> Result<Authorized> {
+        let bearer = self.bearer(subject, role, Duration::from_secs(3600));
+        self.channel(service).map(|channel| InterceptedService::new(channel, bearer))
+    }
+
     /// Clients of every service for one user.
     ///
     /// # Errors
     /// A URL is not one.
     pub fn clients(&self, subject: &str, role: Role) -> Result<Clients> {
-        let bearer = self.bearer(subject, role, Duration::from_secs(3600));
-        let channel = |service| self.channel(service).map(|channel| InterceptedService::new(channel, bearer.clone()));
+        let channel = |service| self.authorized(service, subject, role);
         Ok(Clients {
             listing: ListingServiceClient::new(channel(Service::Listing)?),
             reservation: ReservationServiceClient::new(channel(Service::Reservation)?),

@@ -4,12 +4,16 @@ use clap::{Parser, Subcommand};
 
 use crate::audit::AuditArgs;
 use crate::demo::DemoArgs;
+use crate::dlq::DlqArgs;
 use crate::load::LoadArgs;
+use crate::outbox::OutboxArgs;
+use crate::saga::SagaArgs;
 use crate::serve::ServeArgs;
 use crate::smoke::SmokeArgs;
 use crate::token::TokenArgs;
 use crate::trace::TraceArgs;
 use crate::up::UpArgs;
+use crate::view::ViewArgs;
 
 /// Holdfast: hold the place, take the payment, earn the miles, and never lose one.
 ///
@@ -35,4 +39,8 @@ pub enum Command {
     Load(LoadArgs),
     Audit(AuditArgs),
     Trace(TraceArgs),
+    Outbox(OutboxArgs),
+    Dlq(DlqArgs),
+    Saga(SagaArgs),
+    View(ViewArgs),
 }

@@ -2,7 +2,8 @@
 //!
 //! * [`up`]: the whole mesh on this computer with one command;
 //! * [`serve`]: one or more services in this process, on a laptop and in a pod alike;
-//! * [`token`], [`smoke`], [`demo`], [`load`], [`audit`], [`trace`]: for a mesh that runs, started by either.
+//! * [`token`], [`smoke`], [`demo`], [`load`], [`audit`], [`trace`]: for a mesh that runs, started by either;
+//! * [`outbox`], [`dlq`], [`saga`], [`view`]: for its operators.
 //!
 //! In one process or in seven, a service always calls another over real gRPC and hears of it over a real broker: the wire is the product.
 //! Nothing here decides anything about bookings.
@@ -13,13 +14,17 @@ pub mod audit;
 pub mod business;
 pub mod cli;
 pub mod demo;
+pub mod dlq;
 mod duration;
 mod failure;
 mod health;
 pub mod home;
 pub mod load;
+mod operator;
+pub mod outbox;
 mod ports;
 mod print_config;
+pub mod saga;
 pub mod serve;
 pub mod service;
 mod signals;
@@ -29,6 +34,7 @@ mod terminal;
 pub mod token;
 pub mod trace;
 pub mod up;
+pub mod view;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -38,7 +44,8 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use cli::{Cli, Command};
 
-/// Runs the command line and answers the exit code: 0 for success, 1 for failure (printed to standard error), 2 for a wrong command line.
+/// Runs the command line and answers the exit code: 0 for success, 1 for failure (printed to standard error), 2 for a wrong command line, 3
+/// where an operator's command changed nothing, as nobody told it to.
 #[must_use]
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = Cli::command().try_get_matches_from(words).and_then(|matches| {
@@ -67,7 +74,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", failure::describe(&error));
-            ExitCode::FAILURE
+            if error.is::<operator::Withheld>() { ExitCode::from(operator::WITHHELD) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -86,6 +93,10 @@ fn run(command: &Command) -> Result<()> {
             Command::Load(args) => load::run(args).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Trace(args) => trace::run(args).await,
+            Command::Outbox(args) => outbox::run(args).await,
+            Command::Dlq(args) => dlq::run(args).await,
+            Command::Saga(args) => saga::run(args).await,
+            Command::View(args) => view::run(args).await,
         }
     });
     // Whatever still blocks (an installation that was interrupted) does not hold the process up.

@@ -76,6 +76,11 @@ impl Table {
         self.rows.push(cells.to_vec());
     }
 
+    /// Whether it has headings only.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() < 2
+    }
+
     /// The lines, each without trailing blanks.
     pub(crate) fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);

@@ -67,7 +67,7 @@ impl Persona {
 }
 
 /// As the contracts want the id of a user: `^[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}$`.
-fn subject(text: &str) -> Result<String, String> {
+pub(crate) fn subject(text: &str) -> Result<String, String> {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"._@|-".contains(&byte);
     let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if starts && text.len() <= 128 && text.bytes().all(inside) {

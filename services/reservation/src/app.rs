@@ -2,6 +2,7 @@
 
 mod answer;
 mod command;
+mod operate;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ use tokio::{sync::watch, time::timeout_at};
 pub(crate) use self::{
     answer::Answer,
     command::{Command, Verb},
+    operate::{SagaError, Seen as SeenSaga},
 };
 use crate::{
     domain::{Failure, Reservation, Trouble, Wish},

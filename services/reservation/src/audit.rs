@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use mesh::{
     store::{Id, Micros, Store, StoreError},
-    value::format_name,
+    value::{format_name, format_user},
 };
 
 use crate::{
@@ -20,6 +20,8 @@ pub struct Audit {
     /// Sagas, and since when each is due: one that works since it began, one that waits since its time limit, which may be to
     /// come.
     pub sagas: Vec<(Id, Micros)>,
+    /// Sagas that an operator has stopped although not all is undone: whose they are, who did and why.
+    pub abandoned: Vec<(Id, String)>,
 }
 
 /// Reads it.
@@ -32,17 +34,22 @@ pub async fn read(db: &Store) -> Result<Audit, StoreError> {
         let reservations = store::all(conn)?;
         let limits: HashMap<Id, Micros> =
             reservations.iter().filter_map(|found| Some((found.id, found.expires_at?))).collect();
+        let stopped = |saga: &sagas::Saga| {
+            let stopped = saga.abandoned.as_ref()?;
+            Some((saga.reservation, format!("by {} at {}: {}", format_user(&stopped.by), stopped.at, stopped.reason)))
+        };
+        let abandoned = sagas.iter().filter_map(stopped).collect();
         let sagas = sagas
             .into_iter()
             .map(|saga| (saga.reservation, saga.due(limits.get(&saga.reservation).copied())))
             .collect();
-        Ok(Audit { reservations, sagas })
+        Ok(Audit { reservations, sagas, abandoned })
     })
     .await
 }
 
 /// What breaks reservation's own rules: nobody waits longer than its limit (`overdue_before` is now, less some grace), what
-/// waits has a saga to end the wait, and what has ended has none.
+/// waits has a saga to end the wait, what has ended has none, and no saga was stopped half way.
 #[must_use]
 pub fn violations(audit: &Audit, overdue_before: Micros) -> Vec<String> {
     let sagas: HashMap<Id, Micros> = audit.sagas.iter().copied().collect();
@@ -66,5 +73,6 @@ pub fn violations(audit: &Audit, overdue_before: Micros) -> Vec<String> {
         let wrong = wrong(reservation)?;
         Some(format!("{} is {}, {wrong}", format_name("reservations", reservation.id), reservation.state.as_str()))
     };
-    audit.reservations.iter().filter_map(named).collect()
+    let stopped = |(id, who): &(Id, String)| format!("{} was abandoned {who}", format_name("sagas", *id));
+    audit.reservations.iter().filter_map(named).chain(audit.abandoned.iter().map(stopped)).collect()
 }

@@ -23,7 +23,10 @@ use mesh::{
     server::Routes,
     store::{Migrations, StoreError},
 };
-use proto::reservation::v1::reservation_service_server::{self, ReservationServiceServer};
+use proto::reservation::v1::{
+    reservation_service_server::{self, ReservationServiceServer},
+    saga_service_server::{self, SagaServiceServer},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +63,9 @@ pub async fn serve(
     node.consume(events::on_payment(), events::apply_refunds);
     node.consume(events::on_listing(), events::note_deletions);
 
-    let rpc = rpc::Rpc(app::App::new(node.store().clone(), driver));
-    let routes = Routes::default().add_service(ReservationServiceServer::new(rpc));
-    node.serve(listener, routes, &[reservation_service_server::SERVICE_NAME]).await
+    let app = app::App::new(node.store().clone(), driver);
+    let routes = Routes::default()
+        .add_service(ReservationServiceServer::new(rpc::Rpc(app.clone())))
+        .add_service(SagaServiceServer::new(rpc::Sagas(app)));
+    node.serve(listener, routes, &[reservation_service_server::SERVICE_NAME, saga_service_server::SERVICE_NAME]).await
 }

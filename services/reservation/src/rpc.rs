@@ -2,6 +2,7 @@
 
 pub(crate) mod convert;
 mod faults;
+mod sagas;
 
 use mesh::{
     fault::Fault,
@@ -28,6 +29,7 @@ use crate::{
     store::Whose,
 };
 use faults::{About, fault};
+pub(crate) use sagas::Sagas;
 
 /// Serves `ReservationService`.
 pub(crate) struct Rpc(pub(crate) App);

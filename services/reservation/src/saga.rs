@@ -36,7 +36,7 @@ use mesh::{
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::callees::Callees;
+pub(crate) use self::{callees::Callees, undo::may_have_taken};
 use crate::{
     domain::{Failure, Refusal, Reservation, Trouble},
     store::sagas::{Saga, Step},

@@ -34,6 +34,10 @@ diesel::table! {
         takeovers -> Integer,
         lease_until -> BigInt,
         began_at -> BigInt,
+        last_error -> Nullable<Text>,
+        abandoned_at -> Nullable<BigInt>,
+        abandoned_by -> Nullable<Text>,
+        abandon_reason -> Nullable<Text>,
     }
 }
 

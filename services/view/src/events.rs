@@ -17,6 +17,15 @@ use proto::{listing, message, mileage, payment, reservation, voucher};
 use crate::projection::{Change, Entry, Fact, Latest, Listing, Payment, Reservation, Review, Trip, Voucher};
 use crate::store;
 
+/// Folds a batch of events into the rows that are served, and keeps them for a rebuild that is under way, in the caller's transaction.
+///
+/// # Errors
+/// As for [`project`].
+pub(crate) fn follow(conn: &mut Conn, events: &[Received]) -> Result<(), HandlerError> {
+    project(conn, events)?;
+    store::journal::keep(conn, events).map_err(HandlerError::from)
+}
+
 /// Folds a batch of events into the rows, in the caller's transaction.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ pub mod audit;
 mod config;
 mod events;
 mod projection;
+mod rebuild;
 mod rpc;
 mod schema;
 mod store;
@@ -22,6 +23,7 @@ use mesh::consumer::{ConsumerSpec, Repeats};
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
 use mesh::store::{Migrations, StoreError};
+use proto::view::v1::view_admin_service_server::ViewAdminServiceServer;
 use proto::view::v1::view_service_server::ViewServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +34,7 @@ use watch::Watchers;
 /// The service's name: in tokens, flags, logs and the database.
 pub const NAME: &str = "view";
 
-const SERVICES: &[&str] = &["holdfast.view.v1.ViewService"];
+const SERVICES: &[&str] = &["holdfast.view.v1.ViewService", "holdfast.view.v1.ViewAdminService"];
 
 /// Everything that is published: stream and the durable consumer on it.
 const STREAMS: [(&str, &str); 6] = [
@@ -62,15 +64,21 @@ pub async fn serve(
 ) -> Result<(), NodeError> {
     let node = Node::start(NAME, args, MIGRATIONS, shutdown).await?.needs_bus();
     node.store().write(|conn| events::fill_listings(conn).map_err(StoreError::from)).await?;
+    if node.is_alone() {
+        // A rebuild that died with its process.
+        node.store().write(|conn| store::journal::reset(conn).map_err(StoreError::from)).await?;
+    }
     for (stream, durable) in STREAMS {
         let subjects = vec![format!("holdfast.evt.{}.>", stream.to_ascii_lowercase())];
         node.consume(
             ConsumerSpec { stream, durable, subjects, batch: BATCH, repeats: Repeats::Harmless },
-            events::project,
+            events::follow,
         );
     }
     let store = node.store().clone();
     let watchers = Watchers::new(store.clone(), node.is_alone(), config.view_max_watchers);
-    let routes = Routes::new(ViewServiceServer::new(rpc::Views { store, watchers }));
+    let rebuilds = rebuild::start(&node, &args.data.database(NAME));
+    let routes = Routes::new(ViewServiceServer::new(rpc::Views { store, watchers }))
+        .add_service(ViewAdminServiceServer::new(rpc::Admin(rebuilds)));
     node.serve(listener, routes, SERVICES).await
 }

@@ -1,5 +1,7 @@
 //! The view service on the wire, and the one place where its errors become answers.
 
+mod admin;
+
 use std::time::Duration;
 
 use futures_util::stream::{BoxStream, StreamExt as _};
@@ -21,6 +23,8 @@ use crate::app::{self, Error, Viewer};
 use crate::projection::{Entry, Trip};
 use crate::store::{ListingQuery, ListingView, Order, TripQuery};
 use crate::watch::Watchers;
+
+pub(crate) use admin::Admin;
 
 /// When a caller whose read failed may come back.
 const RETRY_AFTER: Duration = Duration::from_millis(500);

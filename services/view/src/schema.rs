@@ -65,5 +65,27 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    rebuilds (singleton) {
+        singleton -> Integer,
+        id -> Binary,
+        lease_until -> BigInt,
+    }
+}
+
+diesel::table! {
+    rebuild_journal (seq) {
+        seq -> BigInt,
+        event_id -> Binary,
+        kind -> Text,
+        aggregate -> Text,
+        version -> BigInt,
+        at -> BigInt,
+        causation -> Nullable<Binary>,
+        traceparent -> Nullable<Text>,
+        payload -> Binary,
+    }
+}
+
 diesel::joinable!(vouchers -> trips (reservation));
 diesel::allow_tables_to_appear_in_same_query!(trips, vouchers);

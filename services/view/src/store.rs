@@ -14,7 +14,9 @@ use mesh::store::{Bind, Conn, Exec, Fetch, Id, Micros, note_change, upsert};
 use crate::projection::{Changes, Entry, Fact, Latest, Listing, Trip, Voucher};
 use crate::schema::{listing_views, reviews, timeline};
 
+pub(crate) mod journal;
 mod read;
+pub(crate) mod swap;
 #[cfg(test)]
 mod tests;
 

@@ -44,6 +44,17 @@ fn right_lines_are_understood() {
         "audit --database postgres://u:p@127.0.0.1/holdfast",
         "trace reservations/01890000-0000-7000-8000-0123456789ab",
         "trace 01890000-0000-7000-8000-0123456789ab --view-url http://127.0.0.1:1",
+        "outbox status --json",
+        "dlq list --consumer mileage-on-payment",
+        "dlq show deadLetters/17",
+        "dlq redrive 17 18 --yes --operator otto",
+        "dlq redrive --all --consumer mileage-on-payment",
+        "saga list --waiting",
+        "saga show reservations/01890000-0000-7000-8000-0123456789ab --json",
+        "saga retry 01890000-0000-7000-8000-0123456789ab --yes",
+        "saga abandon sagas/01890000-0000-7000-8000-0123456789ab --reason gone --give-up",
+        "view rebuild --swap --allow-loss --samples 20",
+        "view rebuild --yes",
     ] {
         assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
     }
@@ -73,6 +84,13 @@ fn wrong_lines_are_refused_with_a_word_that_helps() {
         ("load --concurrency 4 --rate 100", "cannot be used with"),
         ("trace payments/01890000-0000-7000-8000-0123456789ab", "reservations/"),
         ("trace", "<RESERVATION>"),
+        ("dlq", "redrive"),
+        ("dlq redrive", "--all"),
+        ("dlq redrive 17 --all", "cannot be used with"),
+        ("dlq show letter", "deadLetters/17"),
+        ("saga abandon 01890000-0000-7000-8000-0123456789ab", "--reason"),
+        ("saga show payments/01890000-0000-7000-8000-0123456789ab", "sagas/"),
+        ("view rebuild --allow-loss", "--swap"),
     ] {
         let error = parse(line).map(|_| ()).expect_err(line);
         assert!(error.contains(help), "{line}: {error}");
@@ -94,7 +112,8 @@ fn values_arrive_as_typed() {
 
 #[test]
 fn every_command_explains_itself_with_every_option() {
-    for command in Cli::command().get_subcommands() {
+    let cli = Cli::command();
+    for command in cli.get_subcommands().flat_map(|command| std::iter::once(command).chain(command.get_subcommands())) {
         assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
         for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
             assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());
@@ -116,7 +135,15 @@ fn run(line: &str) -> Output {
 
 #[test]
 fn without_a_mesh_commands_say_how_to_start_one() {
-    for line in ["token customer", "smoke", "demo all", "load", "trace 01890000-0000-7000-8000-0123456789ab"] {
+    for line in [
+        "token customer",
+        "smoke",
+        "demo all",
+        "load",
+        "trace 01890000-0000-7000-8000-0123456789ab",
+        "dlq list",
+        "view rebuild",
+    ] {
         let Output { status, stdout, stderr } = run(line);
         let error = String::from_utf8_lossy(&stderr);
         assert_eq!(status.code(), Some(1), "{line}: {error}");

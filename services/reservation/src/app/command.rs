@@ -79,7 +79,7 @@ impl Command {
 
 /// What a command leads to.
 #[derive(Clone, Debug)]
-enum Decision {
+pub(super) enum Decision {
     /// Nothing changes: the answer is the reservation as it is.
     AsItIs,
     /// It is refused.
@@ -331,7 +331,7 @@ fn decide_waiting(
     }
 }
 
-fn decide_cancel(reservation: &Reservation, saga: Option<&Saga>, now: Micros) -> Decision {
+pub(super) fn decide_cancel(reservation: &Reservation, saga: Option<&Saga>, now: Micros) -> Decision {
     let charging = saga.is_some_and(|saga| saga.works() || saga.is_open());
     match reservation.cancel(charging, now) {
         None => Decision::Refuse(Refusal::NotCancellable),

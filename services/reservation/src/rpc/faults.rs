@@ -9,7 +9,7 @@ use mesh::{
 };
 
 use crate::{
-    app::Error,
+    app::{Error, SagaError},
     domain::{Failure, Refusal, Slot, Trouble},
 };
 
@@ -67,8 +67,35 @@ pub(super) fn fault(error: Error, about: &About) -> Fault {
             Fault::aborted("REQUEST_IN_PROGRESS", message).retry_after(RETRY_REPEAT_AFTER)
         }
         Error::Conflict => Fault::aborted("ETAG_MISMATCH", "somebody else changed it since; read it again"),
-        Error::Store(StoreError::Deadline) => Fault::deadline_exceeded("the database was not done in time"),
-        Error::Store(error) => {
+        Error::Store(error) => store_fault(error),
+    }
+}
+
+/// The answer to an operator's error.
+pub(super) fn saga_fault(error: SagaError, id: Id) -> Fault {
+    let name = format_name("sagas", id);
+    match error {
+        SagaError::NotFound => Fault::not_found("SAGA_NOT_FOUND", "holdfast.dev/Saga", name),
+        SagaError::Waits => {
+            let message =
+                "the saga waits for its host or its customer, and ends by itself when the reservation expires";
+            Fault::precondition("SAGA_WAITS", "STATE", name, message)
+        }
+        SagaError::NotUndoing => {
+            let message = "the saga goes forward; abandon it without giving up first, so that all is undone";
+            Fault::precondition("SAGA_NOT_UNDOING", "STATE", name, message)
+        }
+        SagaError::Changed => {
+            Fault::aborted("SAGA_CHANGED", "the saga has moved meanwhile; look again").retry_after(RETRY_REPEAT_AFTER)
+        }
+        SagaError::Store(error) => store_fault(error),
+    }
+}
+
+fn store_fault(error: StoreError) -> Fault {
+    match error {
+        StoreError::Deadline => Fault::deadline_exceeded("the database was not done in time"),
+        error => {
             tracing::warn!(error = &error as &dyn std::error::Error, "the database did not do its work");
             Fault::unavailable("STORE_UNAVAILABLE", "the service cannot reach its data; try again", RETRY_AFTER)
         }

@@ -155,7 +155,8 @@ impl Driver {
             (Step::Retry, Failure::ComeBack(_)) => {
                 let until = reservation.expires_at.map_or(now, |until| until.min(now.plus(pause(saga.takeovers))));
                 let id = saga.reservation;
-                self.store.write(move |conn| Ok::<_, StoreError>(sagas::put_off(conn, id, until)?)).await?;
+                let error = failure.reason();
+                self.store.write(move |conn| Ok::<_, StoreError>(sagas::put_off(conn, id, until, error)?)).await?;
                 Ok(Outcome::Failed(failure))
             }
             _ => self.wait_again(reservation, saga, failure, now).await,

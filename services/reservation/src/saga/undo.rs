@@ -36,9 +36,10 @@ impl Driver {
         };
         if let Err(fault) = undone {
             let until = Micros::now().plus(pause(saga.takeovers));
-            tracing::warn!(reservation = %id, reason = fault.reason(), "undoing a reservation has to wait");
+            let reason = fault.reason().to_owned();
+            tracing::warn!(reservation = %id, reason, "undoing a reservation has to wait");
             // If this fails too, the lease runs out by itself.
-            let _ = self.store.write(move |conn| Ok::<_, StoreError>(sagas::put_off(conn, id, until)?)).await;
+            let _ = self.store.write(move |conn| Ok::<_, StoreError>(sagas::put_off(conn, id, until, &reason)?)).await;
         }
         Outcome::Failed(failure)
     }
@@ -106,7 +107,7 @@ impl Driver {
 
 /// Whether a place, and whether money, may have been taken when it failed so. A saga that was taken over may have got
 /// further the first time than it did now.
-fn may_have_taken(failure: &Failure, takeovers: i32) -> (bool, bool) {
+pub(crate) fn may_have_taken(failure: &Failure, takeovers: i32) -> (bool, bool) {
     match failure {
         Failure::Refused(
             Refusal::PaymentDeclined(_)

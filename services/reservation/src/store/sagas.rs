@@ -1,11 +1,14 @@
 //! The rows of sagas: what is needed to carry a reservation on, by whoever finds it.
 
-use diesel::prelude::{ExpressionMethods, Insertable, QueryDsl, QueryResult, Queryable};
+use diesel::{
+    prelude::{BoolExpressionMethods, ExpressionMethods, Insertable, IntoSql, QueryDsl, QueryResult, Queryable},
+    sql_types::Bool,
+};
 use mesh::{
     requests::RequestKey,
     statement,
     store::{Conn, Exec, Fetch, Id, Micros},
-    value::{Currency, Money},
+    value::{Currency, Money, Page},
 };
 
 use crate::{
@@ -69,6 +72,39 @@ pub(crate) struct Saga {
     pub(crate) lease_until: Micros,
     /// When this step began.
     pub(crate) began_at: Micros,
+    /// What the last try of this step came to.
+    pub(crate) last_error: Option<String>,
+    /// An operator has stopped it, although not all is undone.
+    pub(crate) abandoned: Option<Abandoned>,
+}
+
+/// Who stopped a saga, when and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Abandoned {
+    /// When.
+    pub(crate) at: Micros,
+    /// The operator's subject.
+    pub(crate) by: String,
+    /// In their words.
+    pub(crate) reason: String,
+}
+
+/// Where a saga stands, as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Goes forward.
+    Forward,
+    /// Waits for somebody.
+    Waiting,
+    /// Is being undone.
+    Undoing,
+    /// Was stopped before all was undone.
+    Abandoned,
+}
+
+impl Standing {
+    /// Every standing.
+    pub(crate) const ALL: [Self; 4] = [Self::Forward, Self::Waiting, Self::Undoing, Self::Abandoned];
 }
 
 impl Saga {
@@ -86,13 +122,15 @@ impl Saga {
             takeovers: 0,
             lease_until,
             began_at: reservation.created_at,
+            last_error: None,
+            abandoned: None,
         }
     }
 
     /// At another step.
     #[must_use]
     pub(crate) fn at(&self, step: Step, request: Option<RequestKey>, lease_until: Micros, now: Micros) -> Self {
-        Self { step, request, takeovers: 0, lease_until, began_at: now, ..self.clone() }
+        Self { step, request, takeovers: 0, lease_until, began_at: now, last_error: None, ..self.clone() }
     }
 
     /// About to charge with this method: the last attempt again if its outcome is not known, another one otherwise.
@@ -107,6 +145,17 @@ impl Saga {
     #[must_use]
     pub(crate) fn works(&self) -> bool {
         self.step != Step::Wait || self.failure.is_some()
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub(crate) fn standing(&self) -> Standing {
+        match (&self.abandoned, &self.failure, self.step) {
+            (Some(_), ..) => Standing::Abandoned,
+            (None, Some(_), _) => Standing::Undoing,
+            (None, None, Step::Wait) => Standing::Waiting,
+            (None, None, _) => Standing::Forward,
+        }
     }
 
     /// Whether a charge was begun whose outcome is not known.
@@ -142,6 +191,10 @@ struct SagaRow {
     takeovers: i32,
     lease_until: Micros,
     began_at: Micros,
+    last_error: Option<String>,
+    abandoned_at: Option<Micros>,
+    abandoned_by: Option<String>,
+    abandon_reason: Option<String>,
 }
 
 impl From<&Saga> for SagaRow {
@@ -158,6 +211,10 @@ impl From<&Saga> for SagaRow {
             takeovers: saga.takeovers,
             lease_until: saga.lease_until,
             began_at: saga.began_at,
+            last_error: saga.last_error.clone(),
+            abandoned_at: saga.abandoned.as_ref().map(|abandoned| abandoned.at),
+            abandoned_by: saga.abandoned.as_ref().map(|abandoned| abandoned.by.clone()),
+            abandon_reason: saga.abandoned.as_ref().map(|abandoned| abandoned.reason.clone()),
         }
     }
 }
@@ -179,6 +236,12 @@ impl From<SagaRow> for Saga {
             takeovers: row.takeovers,
             lease_until: row.lease_until,
             began_at: row.began_at,
+            last_error: row.last_error,
+            abandoned: row.abandoned_at.map(|at| Abandoned {
+                at,
+                by: row.abandoned_by.unwrap_or_default(),
+                reason: row.abandon_reason.unwrap_or_default(),
+            }),
         }
     }
 }
@@ -204,7 +267,7 @@ pub(crate) fn replace(conn: &mut Conn, seen: &Saga, next: &Saga) -> QueryResult<
     let row = SagaRow::from(next);
     let replaced = statement!(
         "UPDATE sagas SET step = ?, request_key = ?, payment_method = ?, charge_attempt = ?, takeovers = ?, \
-         lease_until = ?, began_at = ? WHERE reservation_id = ? AND step = ? AND began_at = ? AND failure IS NULL",
+         lease_until = ?, began_at = ?, last_error = NULL WHERE reservation_id = ? AND step = ? AND began_at = ? AND failure IS NULL",
         row.step.as_str(),
         row.request_key.as_deref(),
         row.payment_method.as_deref(),
@@ -262,14 +325,39 @@ pub(crate) fn turn(conn: &mut Conn, id: Id, failure: &Failure, lease_until: Micr
     Ok(before.unwrap_or_else(|| failure.clone()))
 }
 
-/// Leaves a saga to whoever comes first after `until`.
-pub(crate) fn put_off(conn: &mut Conn, id: Id, until: Micros) -> QueryResult<()> {
-    diesel::update(s::sagas.find(id)).set(s::lease_until.eq(until)).exec(conn).map(|_| ())
+/// Leaves a saga to whoever comes first after `until`; `error` is what this try came to.
+pub(crate) fn put_off(conn: &mut Conn, id: Id, until: Micros, error: &str) -> QueryResult<()> {
+    let told = (s::lease_until.eq(until), s::last_error.eq(Some(error)));
+    diesel::update(s::sagas.find(id)).set(told).exec(conn).map(|_| ())
+}
+
+/// Leaves a saga, an abandoned one too, to whoever comes first; `false` when its lease is not the one that was seen.
+pub(crate) fn end_lease(conn: &mut Conn, seen: &Saga) -> QueryResult<bool> {
+    let row = s::sagas.find(seen.reservation).filter(s::lease_until.eq(seen.lease_until));
+    let free = (
+        s::lease_until.eq(Micros(0)),
+        s::abandoned_at.eq(None::<Micros>),
+        s::abandoned_by.eq(None::<&str>),
+        s::abandon_reason.eq(None::<&str>),
+    );
+    Ok(diesel::update(row).set(free).exec(conn)? == 1)
+}
+
+/// Stops a saga that is being undone; `false` when it is not, or not any more.
+pub(crate) fn abandon(conn: &mut Conn, id: Id, abandoned: &Abandoned) -> QueryResult<bool> {
+    let row = s::sagas.find(id).filter(s::failure.is_not_null()).filter(s::abandoned_at.is_null());
+    let stopped = (
+        s::abandoned_at.eq(Some(abandoned.at)),
+        s::abandoned_by.eq(Some(abandoned.by.as_str())),
+        s::abandon_reason.eq(Some(abandoned.reason.as_str())),
+    );
+    Ok(diesel::update(row).set(stopped).exec(conn)? == 1)
 }
 
 /// Sagas whose lease has run out, the longest waiting first.
 pub(crate) fn due(conn: &mut Conn, now: Micros, limit: i64) -> QueryResult<Vec<Saga>> {
-    let rows: Vec<SagaRow> = s::sagas.filter(s::lease_until.lt(now)).order(s::lease_until).limit(limit).all(conn)?;
+    let due = s::sagas.filter(s::lease_until.lt(now)).filter(s::abandoned_at.is_null());
+    let rows: Vec<SagaRow> = due.order(s::lease_until).limit(limit).all(conn)?;
     Ok(rows.into_iter().map(Saga::from).collect())
 }
 
@@ -300,6 +388,21 @@ pub(crate) fn find(conn: &mut Conn, id: Id) -> QueryResult<Option<Saga>> {
 /// Those of several reservations that have one.
 pub(crate) fn find_all(conn: &mut Conn, ids: &[Id]) -> QueryResult<Vec<Saga>> {
     let rows: Vec<SagaRow> = s::sagas.filter(s::reservation_id.eq_any(ids.to_vec())).all(conn)?;
+    Ok(rows.into_iter().map(Saga::from).collect())
+}
+
+/// A page of the sagas that stand so, the oldest reservation first.
+pub(crate) fn list(conn: &mut Conn, standings: &[Standing], page: Page) -> QueryResult<Vec<Saga>> {
+    let after = page.after().unwrap_or(Id::from_bytes([0; 16]));
+    let is = |standing| standings.contains(&standing).into_sql::<Bool>();
+    let (undone, stopped, waits) =
+        (s::failure.is_not_null(), s::abandoned_at.is_not_null(), s::step.eq(Step::Wait.as_str()));
+    let forward = s::failure.is_null().and(s::step.ne(Step::Wait.as_str())).and(is(Standing::Forward));
+    let waiting = s::failure.is_null().and(waits).and(is(Standing::Waiting));
+    let undoing = undone.and(s::abandoned_at.is_null()).and(is(Standing::Undoing));
+    let abandoned = stopped.and(is(Standing::Abandoned));
+    let wanted = s::sagas.filter(s::reservation_id.gt(after)).filter(forward.or(waiting).or(undoing).or(abandoned));
+    let rows: Vec<SagaRow> = wanted.order(s::reservation_id).limit(page.limit()).all(conn)?;
     Ok(rows.into_iter().map(Saga::from).collect())
 }
 

@@ -9,6 +9,7 @@ mod harness;
 mod interrupted;
 mod limits;
 mod neighbours;
+mod operate;
 mod policies;
 mod scene;
 mod waiting;

@@ -20,6 +20,7 @@ use proto::{
         GetReservationRequest, PayReservationRequest, RejectReservationRequest, Reservation, ReservationConfirmed,
         reservation::{Slot, State},
         reservation_service_client::ReservationServiceClient,
+        saga_service_client::SagaServiceClient,
     },
 };
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -112,6 +113,10 @@ impl Scene {
 
     pub(crate) fn host(&self) -> Client {
         ReservationServiceClient::new(self.mesh.user("reservation", self.address, "hana", Role::Host))
+    }
+
+    pub(crate) fn sagas(&self, role: Role) -> SagaServiceClient<Channel> {
+        SagaServiceClient::new(self.mesh.user("reservation", self.address, "olga", role))
     }
 
     pub(crate) fn stranger(&self) -> Client {

@@ -2,6 +2,7 @@
 
 mod harness;
 mod lists;
+mod rebuild;
 mod screens;
 mod story;
 mod watch;

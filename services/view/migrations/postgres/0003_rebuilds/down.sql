@@ -1,0 +1,2 @@
+DROP TABLE rebuild_journal;
+DROP TABLE rebuilds;
