@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 
 use super::{ConsumerSpec, FIRST_RETRY, HandlerError, LAST_RETRY, Repeats, RetryPolicy, dead_letter};
 use crate::bus::Bus;
+use crate::crash_point;
 use crate::event::Received;
 use crate::inbox;
 use crate::store::{Conn, Id, Micros, Store, StoreError};
@@ -61,6 +62,7 @@ where
 
     /// Settles every delivery: acknowledged, to be delivered again, or dead.
     pub(super) async fn handle(&self, deliveries: Vec<Message>) {
+        crash_point!("mesh.consumer.received");
         let mut messages = Vec::with_capacity(deliveries.len());
         let mut events = Vec::with_capacity(deliveries.len());
         for message in deliveries {
@@ -83,8 +85,10 @@ where
             match self.attempt(&events, range.clone()).await {
                 Ok(()) => {
                     pause = FIRST_RETRY;
+                    crash_point!("mesh.consumer.effect.committed");
                     messaging::processed(self.spec.durable, &events[range.clone()]);
                     acknowledge(&messages[range]).await;
+                    crash_point!("mesh.consumer.acknowledged");
                 }
                 Err(Failure::Store(StoreError::Closed)) => return,
                 Err(Failure::Store(error)) => {
@@ -114,7 +118,7 @@ where
         let stored = self.store.write(move |conn| {
             let events = &events[range];
             if repeats == Repeats::Harmless {
-                return handler(conn, events).map_err(Failure::Handler);
+                return effect(&*handler, conn, events);
             }
             let ids: Vec<Id> = events.iter().map(|event| event.id).collect();
             let mut new = inbox::record(conn, durable, &ids, Micros::now())?;
@@ -122,10 +126,10 @@ where
                 return Ok(());
             }
             if new.len() == events.len() {
-                return handler(conn, events).map_err(Failure::Handler);
+                return effect(&*handler, conn, events);
             }
             let fresh: Vec<Received> = events.iter().filter(|event| new.remove(&event.id)).cloned().collect();
-            handler(conn, &fresh).map_err(Failure::Handler)
+            effect(&*handler, conn, &fresh)
         });
         match AssertUnwindSafe(stored).catch_unwind().await {
             Ok(outcome) => outcome,
@@ -158,7 +162,10 @@ where
         let (durable, subject) = (self.spec.durable, message.subject.as_str());
         tracing::error!(durable, subject, delivered, error, "event goes to the dead letters");
         match dead_letter::publish(&self.bus, &self.spec, message, delivered, error).await {
-            Ok(()) => settle(message, AckKind::Term).await,
+            Ok(()) => {
+                crash_point!("mesh.consumer.buried");
+                settle(message, AckKind::Term).await;
+            }
             Err(failure) => {
                 tracing::warn!(durable, subject, error = %failure, "cannot reach the dead letters; the event is delivered again");
                 settle(message, AckKind::Nak(Some(self.retry.pause(delivered)))).await;
@@ -173,6 +180,15 @@ where
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+fn effect<H>(handler: &H, conn: &mut Conn, events: &[Received]) -> Result<(), Failure>
+where
+    H: Fn(&mut Conn, &[Received]) -> Result<(), HandlerError>,
+{
+    handler(conn, events).map_err(Failure::Handler)?;
+    crash_point!("mesh.consumer.effect.uncommitted");
+    Ok(())
 }
 
 /// Without waiting for the broker to confirm: an acknowledgement that is lost means one more delivery, which the inbox drops.
