@@ -15,7 +15,10 @@ pub use self::armed::{Action, InvalidOrder, POINTS, arm, linkme, names, reach};
 #[macro_export]
 macro_rules! crash_point {
     ($name:literal) => {{
-        #[allow(unsafe_code, reason = "linkme gives the name a place in a section of its own; the type of the slice is checked")]
+        #[allow(
+            unsafe_code,
+            reason = "linkme gives the name a place in a section of its own; the type of the slice is checked"
+        )]
         #[$crate::crash_point::linkme::distributed_slice($crate::crash_point::POINTS)]
         #[linkme(crate = $crate::crash_point::linkme)]
         static POINT: &str = $name;
