@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use mesh::event::NewEvent;
 use mesh::store::{Id, Micros};
+use mesh::testing::Publisher;
 use proto::listing::v1::Listing;
 use proto::listing::v1::hold::State as HoldState;
 use proto::listing::v1::reservation_policy::{Mileage, PaymentWait};
@@ -157,6 +158,9 @@ impl Scenario {
             Self::Pay => {
                 scene.refused(pay(reserved, EMPTY_CARD), "PAYMENT_DECLINED").await?;
                 scene.done(pay(reserved, CARD)).await?;
+                // A cancellation that comes before the voucher leaves none to cancel.
+                let paid = End::new(State::Confirmed, HoldState::Committed, PaymentState::Approved, 0);
+                scene.ends(reserved, End { voucher: VoucherState::Issued, ..paid }).await?;
                 scene.done(cancel(reserved)).await?;
             }
             Self::Ride => {
@@ -184,7 +188,8 @@ impl Scenario {
             Self::Book | Self::Unpaid | Self::Strict | Self::Poison => End { miles: 1, ..taken(2) },
             Self::Cancel => back(PaymentState::Cancelled, 4),
             Self::Approve => taken(2),
-            Self::ApproveDeclined => End::new(Rejected, HoldState::Released, PaymentState::Declined, 2),
+            // Declined first, and void with the rejection.
+            Self::ApproveDeclined => End::new(Rejected, HoldState::Released, PaymentState::Cancelled, 2),
             Self::Reject => End::new(Rejected, HoldState::Released, never, 2),
             Self::Expire => End::new(Expired, HoldState::Released, never, 2),
             Self::Pay => End { voucher: VoucherState::Cancelled, ..back(PaymentState::Cancelled, 0) },
@@ -232,11 +237,13 @@ async fn delete(scene: &Scene, listing: &str) -> Result<()> {
     scene.stays_true(&booked.iter().collect::<Vec<_>>()).await
 }
 
-/// Publishes an event that its consumers cannot read.
-pub(crate) async fn publish_poison(world: &World) {
+/// Publishes an event that its consumers cannot read, as long as the publisher is there.
+pub(crate) async fn publish_poison(world: &World) -> Publisher {
     let id = Id::generate();
     let payment = Payment { name: format!("payments/{id}"), ..Payment::default() };
     let event = PaymentCancelled { payment: Some(payment) };
     let event = NewEvent::of(&event, id, 1, &id.to_string(), None, Micros::now());
-    world.broker.publisher().await.publish(vec![event]).await;
+    let mut publisher = world.broker.publisher().await;
+    publisher.publish(vec![event]).await;
+    publisher
 }

@@ -172,12 +172,14 @@ impl Scene {
                 ensure!(version(&now) >= version(&told), "told {told:?}, and it is {now:?}");
             }
         }
-        let listed = insist(async || self.reservations().await).await??;
-        let found: BTreeSet<_> = listed.into_iter().map(|found| found.name).collect();
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.extend(reservations.iter().map(|reservation| reservation.name.clone()));
-        ensure!(found == *made, "the guest should have {made:?} and has {found:?}");
-        Ok(())
+        let made: BTreeSet<_> = {
+            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            made.extend(reservations.iter().map(|reservation| reservation.name.clone()));
+            made.clone()
+        };
+        // What was refused is listed until it is undone.
+        let found = async || Ok(self.reservations().await?.into_iter().map(|found| found.name).collect());
+        eventually(made, found).await.context("what the guest has")
     }
 }
 

@@ -168,8 +168,9 @@ async fn serve(world: &mut World, trial: &Trial) -> Result<Course> {
     let listing = trial.scenario.prepare(&scene).await?;
     let mut watch = Watch { armed: trial.arms.clone(), away: trial.scenario.without(), died: None };
     watch.begin(world, trial).await?;
+    let mut _publisher = None;
     if trial.scenario == Scenario::Poison {
-        publish_poison(world).await;
+        _publisher = Some(publish_poison(world).await);
     }
     let ended = follow(world, trial, &scene, &listing, &mut watch).await?;
     let deaths = trial.arms.len() - watch.armed.len();

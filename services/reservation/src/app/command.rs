@@ -251,8 +251,9 @@ impl App {
         crash_point!("reservation.refund.first.done");
         let change = reservation.cancelled(true, Micros::now());
         let cancelled = self.claimed(command, move |conn| {
-            if store::change(conn, reservation.version, &change.next, &events::of(&change))? {
-                crash_point!("reservation.refund.first.uncommitted");
+            let changed = store::change(conn, reservation.version, &change.next, &events::of(&change))?;
+            crash_point!("reservation.refund.first.uncommitted");
+            if changed {
                 return Ok(Some(Answer::of(&change.next)));
             }
             // The event that told of the refund was faster.
