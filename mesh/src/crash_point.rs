@@ -2,9 +2,9 @@
 //!
 //! A point is one line, [`crash_point!`](crate::crash_point!), at a boundary where a crash could leave something half done: before and after a
 //! commit, a call, an acknowledgement. Without the feature `crash-points` it compiles to nothing; with it, and unarmed, it is one relaxed load.
-//! The linker collects the points of a program, so a suite can ask it for [all of them](names), and none is forgotten.
+//! The linker collects the points of a program, so a suite can ask for all of them (`names`), and none is forgotten.
 //!
-//! Points are armed by [`arm`], e.g. `reservation.intent.committed:1:kill,mesh.outbox.acknowledged:2:stop`: at which hit what happens. There is
+//! Points are armed by `arm`, e.g. `reservation.intent.committed:1:kill,mesh.outbox.acknowledged:2:stop`: at which hit what happens. There is
 //! no panic among the actions: unwinding runs code that a power cut would not.
 
 #[cfg(feature = "crash-points")]
