@@ -172,7 +172,7 @@ mod tests {
                     let key = saga.request.expect("it begins with one");
                     store::begin(conn, &key, [0; 32], &Reservation { deal: None, ..held.clone() }, &saga)?;
                     let change = held.booked(None, Micros::now());
-                    store::settle(conn, 1, &change.next, &events::of(&change), None, None)?;
+                    assert!(store::settle(conn, &saga, 1, &change.next, &events::of(&change), None, None)?);
                 }
                 Ok::<_, StoreError>(closures::open(conn, &stored)?)
             })

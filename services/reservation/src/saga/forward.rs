@@ -223,16 +223,20 @@ impl Driver {
     ) -> Result<Outcome, Stop> {
         let next = Arc::new(change.next.clone());
         let answer = saga.request.map(|key| (key, answer.encode()));
-        let (version, events) = (seen.version, events::of(&change));
+        let (ours, version, events) = (saga.clone(), seen.version, events::of(&change));
         let settled = self.store.write(move |conn| {
             let answer = answer.as_ref().map(|(key, answer)| (key, answer.as_slice()));
-            let settled = store::settle(conn, version, &change.next, &events, waits.as_ref(), answer)?;
+            let settled = store::settle(conn, &ours, version, &change.next, &events, waits.as_ref(), answer)?;
             crash_point!("reservation.settle.uncommitted");
-            Ok::<_, StoreError>(settled)
+            if settled { Ok(()) } else { Err(Stop::Superseded) }
         });
-        let settled = settled.await?;
+        let settled = settled.await;
         crash_point!("reservation.settle.committed");
-        if settled { Ok(Outcome::Settled(next)) } else { Err(self.why_not(seen.id).await) }
+        match settled {
+            Ok(()) => Ok(Outcome::Settled(next)),
+            Err(Stop::Superseded) => Err(self.why_not(seen.id).await),
+            Err(stop) => Err(stop),
+        }
     }
 
     /// The reservation is not as this saga left it: ended by somebody else, or carried on by another driver of the saga.

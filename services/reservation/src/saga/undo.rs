@@ -20,15 +20,17 @@ use crate::{
 
 impl Driver {
     pub(super) async fn backward(&self, saga: &Saga, failure: Failure, progress: &watch::Sender<Progress>) -> Outcome {
-        let id = saga.reservation;
+        let (id, ours) = (saga.reservation, saga.clone());
         let lease = Micros::now().plus(UNDO_BUDGET + LEASE_MARGIN);
         let turned = self.store.write(move |conn| {
-            let turned = sagas::turn(conn, id, &failure, lease)?;
+            let turned = sagas::turn(conn, &ours, &failure, lease)?;
             crash_point!("reservation.turn.uncommitted");
             Ok::<_, StoreError>((turned, store::find(conn, id)?))
         });
         let (failure, ended) = match turned.await {
-            Ok((failure, found)) => (failure, found.filter(Reservation::lacks_deal)),
+            Ok((Some(failure), found)) => (failure, found.filter(Reservation::lacks_deal)),
+            // Another driver, to whom the lease had passed, decides.
+            Ok((None, _)) => return Outcome::Unknown,
             Err(error) => return unknown(saga, &error),
         };
         crash_point!("reservation.turn.committed");
