@@ -14,6 +14,8 @@ pub(crate) enum When {
     Ending,
     /// While its database is made.
     Migrating,
+    /// It does not die: it sleeps over its leases, and wakes up when others have taken over.
+    Asleep,
 }
 
 /// A point that a service reaches in each of these scenarios.
@@ -42,6 +44,10 @@ const fn ending(reach: Reach) -> Reach {
 
 const fn migrating(reach: Reach) -> Reach {
     Reach { when: When::Migrating, ..reach }
+}
+
+const fn asleep(reach: Reach) -> Reach {
+    Reach { when: When::Asleep, ..reach }
 }
 
 /// Every point.
@@ -174,6 +180,27 @@ pub(crate) const REACHES: &[Reach] = &[
     ending(reach("mesh.node.drained", "payment", &[Book])),
     ending(reach("mesh.node.drained", "message", &[Book])),
     ending(reach("mesh.node.ended", "reservation", &[Book])),
+    // Those who wake up with something in their hands.
+    asleep(reach("reservation.intent.committed", "reservation", &[Book])),
+    asleep(reach("reservation.hold.placed", "reservation", &[Book, Screen])),
+    asleep(reach("reservation.charge.answered", "reservation", &[Book, Approve, Decline, Pay, Ride, RidePending])),
+    asleep(reach("reservation.settle.committed", "reservation", &[Book])),
+    asleep(reach("reservation.step.committed", "reservation", &[Approve, Pay])),
+    asleep(reach("reservation.change.committed", "reservation", &[Cancel])),
+    asleep(reach("reservation.turn.committed", "reservation", &[Decline])),
+    asleep(reach("reservation.release.answered", "reservation", &[Decline])),
+    asleep(reach("reservation.takeover.committed", "reservation", &[Expire])),
+    asleep(reach("reservation.closure.page.committed", "reservation", &[Delete])),
+    asleep(reach("payment.intent.committed", "payment", &[Book])),
+    asleep(reach("payment.charge.answered", "payment", &[Book, Approve, Pay])),
+    asleep(reach("payment.miles.earned", "payment", &[Book])),
+    asleep(reach("payment.refund.answered", "payment", &[Cancel])),
+    asleep(reach("listing.hold.committed", "listing", &[Book])),
+    asleep(reach("message.delivered", "message", &[Book])),
+    asleep(reach("mesh.outbox.unpublished", "reservation", &[Book])),
+    asleep(reach("mesh.outbox.acknowledged", "reservation", &[Book])),
+    asleep(reach("mesh.consumer.received", "reservation", &[Cancel])),
+    asleep(reach("mesh.consumer.effect.committed", "reservation", &[Cancel])),
 ];
 
 /// What is wrong between the points of the binary and the entries.

@@ -58,8 +58,8 @@ pub(crate) async fn run(database: Database, worlds: usize, trials: Vec<Trial>) -
 /// Runs a trial; the world is given back if the next trial may take place in it.
 async fn attempt(database: Database, world: Option<World>, trial: &Trial) -> (Result<trial::Course>, Option<World>) {
     let mut world = match (world, trial.when) {
-        (Some(world), When::Serving | When::Ending) => world,
-        (None, When::Serving | When::Ending) => started(database).await,
+        (Some(world), When::Serving | When::Ending | When::Asleep) => world,
+        (None, When::Serving | When::Ending | When::Asleep) => started(database).await,
         (_, When::Migrating) => prepare(database).await,
     };
     // A world's own waiting ends in a panic.

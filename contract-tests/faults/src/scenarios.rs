@@ -229,7 +229,7 @@ async fn delete(scene: &Scene, listing: &str) -> Result<()> {
         booked.push(scene.done(Command::Reserve(Scenario::Delete.wish(listing))).await?);
     }
     // A refusal says that it was deleted before the answer got lost.
-    let _ = insist(async || scene.host.withdraw(listing).await).await?;
+    let _ = insist(async || scene.host().withdraw(listing).await).await?;
     let end = End::new(State::ForceCancelled, HoldState::Released, PaymentState::Unspecified, 3);
     for booked in &booked {
         scene.ends(booked, end).await?;

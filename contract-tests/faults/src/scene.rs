@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -48,8 +48,7 @@ pub(crate) enum Answer {
 
 /// A host and a guest.
 pub(crate) struct Scene {
-    pub(crate) host: Caller,
-    pub(crate) guest: Caller,
+    callers: RwLock<(Caller, Caller)>,
     /// What they were told, in this order.
     log: Mutex<Vec<(Command, Answer)>>,
     /// The reservations the guest should have.
@@ -89,7 +88,21 @@ impl End {
 
 impl Scene {
     pub(crate) fn new(host: Caller, guest: Caller) -> Self {
-        Self { host, guest, log: Mutex::default(), made: Mutex::default(), relief: Notify::new() }
+        let callers = RwLock::new((host, guest));
+        Self { callers, log: Mutex::default(), made: Mutex::default(), relief: Notify::new() }
+    }
+
+    /// From now on they call where the services are now.
+    pub(crate) fn meet(&self, host: Caller, guest: Caller) {
+        *self.callers.write().unwrap_or_else(PoisonError::into_inner) = (host, guest);
+    }
+
+    pub(crate) fn host(&self) -> Caller {
+        self.callers.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    pub(crate) fn guest(&self) -> Caller {
+        self.callers.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     /// Asks until there is an answer, as a caller should: again after what says "later", with the same request id.
@@ -108,7 +121,7 @@ impl Scene {
     }
 
     async fn send(&self, command: &Command) -> Result<Reservation, Status> {
-        let (mut guest, mut host) = (self.guest.reservations.clone(), self.host.reservations.clone());
+        let (mut guest, mut host) = (self.guest().reservations, self.host().reservations);
         let reservation = match command.clone() {
             Command::Reserve(request) => guest.create_reservation(request).await?.into_inner().reservation,
             Command::Cancel(request) => guest.cancel_reservation(request).await?.into_inner().reservation,
@@ -138,25 +151,25 @@ impl Scene {
     /// Offers something; its name.
     pub(crate) async fn offer(&self, listing: Listing) -> Result<String> {
         let request = CreateListingRequest { listing: Some(listing), request_id: request_id() };
-        let offered = insist(async || self.host.listings.clone().create_listing(request.clone()).await).await??;
+        let offered = insist(async || self.host().listings.create_listing(request.clone()).await).await??;
         Ok(offered.into_inner().listing.unwrap_or_default().name)
     }
 
     /// Waits until the guest's page shows that a reservation has ended so.
     pub(crate) async fn ends(&self, reservation: &Reservation, end: End) -> Result<()> {
-        let shown = async || self.guest.trip(&reservation.name).await.map(|trip| End::shown(&trip));
+        let shown = async || self.guest().trip(&reservation.name).await.map(|trip| End::shown(&trip));
         eventually(end, shown).await.with_context(|| format!("the page of {}", reservation.name))
     }
 
     /// All of the guest's.
     pub(crate) async fn reservations(&self) -> Result<Vec<Reservation>, Status> {
         let request = ListReservationsRequest { page_size: 500, page_token: String::new() };
-        Ok(self.guest.reservations.clone().list_reservations(request).await?.into_inner().reservations)
+        Ok(self.guest().reservations.list_reservations(request).await?.into_inner().reservations)
     }
 
     /// Waits until a reservation of the guest's is in this state.
     pub(crate) async fn until(&self, name: &str, state: State) -> Result<()> {
-        let found = async || self.guest.reservation(name).await.map(|found| found.state());
+        let found = async || self.guest().reservation(name).await.map(|found| found.state());
         eventually(state, found).await.with_context(|| format!("the state of {name}"))
     }
 
@@ -168,7 +181,7 @@ impl Scene {
             let again = self.answer(&command).await?;
             ensure!(again == told, "told {told:?} first and {again:?} later: {command:?}");
             if let Answer::Done(told) = told {
-                let now = insist(async || self.guest.reservation(&told.name).await).await??;
+                let now = insist(async || self.guest().reservation(&told.name).await).await??;
                 ensure!(version(&now) >= version(&told), "told {told:?}, and it is {now:?}");
             }
         }

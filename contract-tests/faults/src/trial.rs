@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
-use world::{SERVICES, World};
+use world::{SERVICES, World, send};
 
 use crate::coverage::When;
 use crate::scenarios::{Scenario, publish_poison};
@@ -19,6 +19,8 @@ const ORDERS: &str = "HOLDFAST_CRASH_POINT";
 const LOOK: Duration = Duration::from_millis(5);
 /// What happens after the journey's end (a mark, an acknowledgement) comes within this time.
 const GRACE: Duration = Duration::from_secs(20);
+/// Longer than the leases of reservation (12 s after a call) and payment (5 s), and than the broker waits for an acknowledgement (10 s).
+const SLEEP: Duration = Duration::from_secs(15);
 /// The audit waits so long for what is still on its way.
 const SETTLE: &str = "90s";
 
@@ -59,13 +61,14 @@ impl fmt::Display for Arm {
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let arms: Vec<_> = self.arms.iter().map(Arm::to_string).collect();
-        write!(f, "{}, {:?}", arms.join(" and "), self.scenario)
+        let asleep = if self.when == When::Asleep { "asleep at " } else { "" };
+        write!(f, "{asleep}{}, {:?}", arms.join(" and "), self.scenario)
     }
 }
 
 impl Arm {
-    fn order(&self) -> String {
-        format!("{}:{}:kill", self.point, self.nth)
+    fn order(&self, action: &str) -> String {
+        format!("{}:{}:{action}", self.point, self.nth)
     }
 
     fn check(&self, status: ExitStatus) -> Result<()> {
@@ -80,6 +83,7 @@ pub(crate) async fn run(world: &mut World, trial: &Trial) -> Result<Course> {
     let course = match trial.when {
         When::Migrating => migrate(world, trial).await?,
         When::Serving | When::Ending => serve(world, trial).await?,
+        When::Asleep => sleep(world, trial).await?,
     };
     audit(world).await?;
     Ok(course)
@@ -87,7 +91,7 @@ pub(crate) async fn run(world: &mut World, trial: &Trial) -> Result<Course> {
 
 async fn migrate(world: &mut World, trial: &Trial) -> Result<Course> {
     let [arm] = trial.arms[..] else { bail!("one service migrates at a time") };
-    world.launch(arm.service, &[(ORDERS, &arm.order())]);
+    world.launch(arm.service, &[(ORDERS, &arm.order("kill"))]);
     arm.check(death(world, &arm).await?)?;
     let died = Instant::now();
     world.begin_all().await;
@@ -109,7 +113,11 @@ async fn death(world: &mut World, arm: &Arm) -> Result<ExitStatus> {
 }
 
 fn scene(world: &World, number: usize) -> Scene {
-    Scene::new(world.host(), world.customer(&format!("guest-{number}")))
+    Scene::new(world.host(), world.customer(&guest(number)))
+}
+
+fn guest(number: usize) -> String {
+    format!("guest-{number}")
 }
 
 /// Who is still to die, and who is away.
@@ -151,7 +159,7 @@ impl Watch {
         }
         for arm in &trial.arms {
             world.stop(arm.service).await;
-            world.launch(arm.service, &[(ORDERS, &arm.order())]);
+            world.launch(arm.service, &[(ORDERS, &arm.order("kill"))]);
         }
         for arm in &trial.arms {
             while !world.is_serving(arm.service).await {
@@ -211,6 +219,49 @@ async fn follow(world: &mut World, trial: &Trial, scene: &Scene, listing: &str, 
             return Ok(ended);
         }
     }
+}
+
+/// A service freezes with something in its hands, for longer than any lease, and goes on as if nothing had happened. Where replicas share a
+/// database, another one of reservation (which nobody calls but people) takes over meanwhile; elsewhere its own workers find the leases run out.
+async fn sleep(world: &mut World, trial: &Trial) -> Result<Course> {
+    let [arm] = trial.arms[..] else { bail!("one service sleeps at a time") };
+    let scene = scene(world, trial.number);
+    let listing = trial.scenario.prepare(&scene).await?;
+    let mut away = trial.scenario.without();
+    if let Some(away) = away {
+        world.stop(away).await;
+    }
+    world.stop(arm.service).await;
+    world.begin_with(arm.service, &[(ORDERS, &arm.order("stop"))]).await;
+    let mut journey = pin!(trial.scenario.play(&scene, &listing));
+    while !world.is_frozen(arm.service) {
+        tokio::select! {
+            end = &mut journey => return end.and_then(|()| bail!("not reached")),
+            () = scene.relief.notified() => {
+                if let Some(away) = away.take() {
+                    world.launch(away, &[]);
+                }
+            }
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    let frozen = Instant::now();
+    let aside = (arm.service == "reservation" && world.has_replicas()).then(|| world.replace(arm.service));
+    if aside.is_some() {
+        scene.meet(world.host(), world.customer(&guest(trial.number)));
+    }
+    let slept = async {
+        tokio::time::sleep(SLEEP).await;
+        aside.as_ref().map_or_else(|| world.freeze(arm.service, false), |aside| send(aside.id(), Signal::CONT));
+    };
+    let (end, ()) = tokio::join!(journey, slept);
+    end?;
+    let ended = Instant::now();
+    if let Some(aside) = aside {
+        let status = aside.terminate().await;
+        ensure!(status.success(), "who wakes up late ends well when asked to: {status}");
+    }
+    Ok(Course { deaths: 1, recovery: Some(ended - frozen) })
 }
 
 /// Every invariant over every store.

@@ -242,6 +242,25 @@ impl World {
         Some(status)
     }
 
+    /// Whether several processes of a service can share its database.
+    pub fn has_replicas(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// Sets a service's process aside, and starts another at an address of its own; its callers have to be made anew.
+    pub fn replace(&mut self, service: &'static str) -> Process {
+        let aside = self.processes.remove(service).expect("it runs");
+        self.ports.insert(service, free_port());
+        self.launch(service, &[]);
+        aside
+    }
+
+    /// Whether a service was stopped in its tracks.
+    pub fn is_frozen(&self, service: &'static str) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", self.processes[service].id()));
+        state.is_ok_and(|state| state.contains(") T "))
+    }
+
     /// Sends a signal to a service.
     pub fn signal(&self, service: &'static str, signal: Signal) {
         send(self.processes[service].id(), signal);
