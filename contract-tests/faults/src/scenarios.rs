@@ -23,6 +23,8 @@ use crate::scene::{Command, End, PATIENCE, Scene, approve, cancel, complete, ins
 const CARD: &str = "pm_card_visa";
 const EMPTY_CARD: &str = "pm_card_chargeDeclined";
 const SLOW_CARD: &str = "pm_sim_slow";
+/// Less than the slow card takes.
+const HASTE: Duration = Duration::from_millis(1_200);
 const FARE: i64 = 12_000;
 /// Days until anybody arrives.
 const AHEAD: i32 = 20;
@@ -42,6 +44,8 @@ pub(crate) enum Scenario {
     Unpaid,
     /// … under a policy that insists on miles, while mileage is away.
     Strict,
+    /// … so slowly that its caller leaves before the charge is answered, and asks again.
+    Late,
     /// … slowly, and cancelled meanwhile.
     Withdraw,
     /// An event that nobody can read comes between.
@@ -98,7 +102,9 @@ impl Scenario {
     fn offer(self) -> Listing {
         let soon = || Some(prost_types::Duration { seconds: 2, nanos: 0 });
         match self {
-            Self::Book | Self::Cancel | Self::Decline | Self::Unpaid | Self::Withdraw | Self::Poison => offers::room(1),
+            Self::Book | Self::Cancel | Self::Decline | Self::Unpaid | Self::Late | Self::Withdraw | Self::Poison => {
+                offers::room(1)
+            }
             Self::Strict => with(offers::room(1), |policy| policy.mileage = Mileage::EarnStrict.into()),
             Self::Approve | Self::ApproveDeclined | Self::Reject => offers::room_by_approval(1),
             Self::Expire => with(offers::room_by_approval(1), |policy| policy.approval_ttl = soon()),
@@ -121,7 +127,7 @@ impl Scenario {
     fn wish(self, listing: &str) -> CreateReservationRequest {
         let (wish, payment_method) = match self {
             Self::Decline => (wish(listing), EMPTY_CARD),
-            Self::Withdraw => (wish(listing), SLOW_CARD),
+            Self::Late | Self::Withdraw => (wish(listing), SLOW_CARD),
             Self::ApproveDeclined => (wish(listing), EMPTY_CARD),
             Self::Pay | Self::PayNever | Self::Screen | Self::Delete => (wish_on(listing, AHEAD), ""),
             Self::Ride | Self::RideCancel | Self::RidePending | Self::RideRetried => (wish_now(listing), CARD),
@@ -132,12 +138,13 @@ impl Scenario {
 
     /// Plays it to its end, whatever dies meanwhile, and checks that the end is the right one.
     pub(crate) async fn play(self, scene: &Scene, listing: &str) -> Result<()> {
-        let reserve = Command::Reserve(self.wish(listing));
+        let reserve = Command::Reserve(Box::new(self.wish(listing)));
         match self {
             Self::Decline => {
                 scene.refused(reserve, "PAYMENT_DECLINED").await?;
                 return scene.stays_true(&[]).await;
             }
+            Self::Late => scene.ask_in_haste(&reserve, HASTE).await,
             Self::Withdraw => return withdraw(scene, reserve).await,
             Self::Delete => return delete(scene, listing).await,
             _ => {}
@@ -185,7 +192,7 @@ impl Scenario {
         let back = |payment, messages| End::new(Cancelled, HoldState::Released, payment, messages);
         let taken = |messages| End::new(Confirmed, HoldState::Committed, PaymentState::Approved, messages);
         match self {
-            Self::Book | Self::Unpaid | Self::Strict | Self::Poison => End { miles: 1, ..taken(2) },
+            Self::Book | Self::Unpaid | Self::Strict | Self::Late | Self::Poison => End { miles: 1, ..taken(2) },
             Self::Cancel => back(PaymentState::Cancelled, 4),
             Self::Approve => taken(2),
             // Declined first, and void with the rejection.
@@ -226,7 +233,7 @@ async fn withdraw(scene: &Scene, reserve: Command) -> Result<()> {
 async fn delete(scene: &Scene, listing: &str) -> Result<()> {
     let mut booked = Vec::new();
     for _ in 0..SCREENINGS {
-        booked.push(scene.done(Command::Reserve(Scenario::Delete.wish(listing))).await?);
+        booked.push(scene.done(Command::Reserve(Box::new(Scenario::Delete.wish(listing)))).await?);
     }
     // A refusal says that it was deleted before the answer got lost.
     let _ = insist(async || scene.host().withdraw(listing).await).await?;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use mesh::deadline::{self, Deadline};
 use mesh::fault::Fault;
 use proto::listing::v1::hold::State as HoldState;
 use proto::listing::v1::{CreateListingRequest, Listing};
@@ -30,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// What somebody asks for, under one request id however often it is asked.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Reserve(CreateReservationRequest),
+    Reserve(Box<CreateReservationRequest>),
     Cancel(CancelReservationRequest),
     Pay(PayReservationRequest),
     Approve(ApproveReservationRequest),
@@ -123,7 +124,7 @@ impl Scene {
     async fn send(&self, command: &Command) -> Result<Reservation, Status> {
         let (mut guest, mut host) = (self.guest().reservations, self.host().reservations);
         let reservation = match command.clone() {
-            Command::Reserve(request) => guest.create_reservation(request).await?.into_inner().reservation,
+            Command::Reserve(request) => guest.create_reservation(*request).await?.into_inner().reservation,
             Command::Cancel(request) => guest.cancel_reservation(request).await?.into_inner().reservation,
             Command::Pay(request) => guest.pay_reservation(request).await?.into_inner().reservation,
             Command::Approve(request) => host.approve_reservation(request).await?.into_inner().reservation,
@@ -131,6 +132,12 @@ impl Scene {
             Command::Complete(request) => host.complete_reservation(request).await?.into_inner().reservation,
         };
         reservation.ok_or_else(|| Status::data_loss("an answer without its reservation"))
+    }
+
+    /// Asks once and leaves after so long; what comes of it is not known.
+    pub(crate) async fn ask_in_haste(&self, command: &Command, budget: Duration) {
+        let asked = deadline::scope(Deadline::after(budget), self.send(command));
+        let _ = tokio::time::timeout(budget, asked).await;
     }
 
     /// Asks for what has to succeed.
