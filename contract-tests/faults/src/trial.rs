@@ -252,6 +252,9 @@ async fn sleep(world: &mut World, trial: &Trial) -> Result<Course> {
     }
     let slept = async {
         tokio::time::sleep(SLEEP).await;
+        if let Some(away) = away {
+            world.launch(away, &[]);
+        }
         aside.as_ref().map_or_else(|| world.freeze(arm.service, false), |aside| send(aside.id(), Signal::CONT));
     };
     let (end, ()) = tokio::join!(journey, slept);
