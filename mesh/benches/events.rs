@@ -111,7 +111,7 @@ async fn latencies(store: &Store, consumers: &Store, bus: Bus, rate: u32) -> Vec
     let mut committed = Vec::new();
     let mut ticks = interval(Duration::from_secs(1) / rate);
     let began = Instant::now();
-    let (sender, mut commits) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut commits) = tokio::sync::mpsc::channel(16 * 1024);
     for number in 1.. {
         ticks.tick().await;
         if began.elapsed() >= RUN {
@@ -122,7 +122,7 @@ async fn latencies(store: &Store, consumers: &Store, bus: Bus, rate: u32) -> Vec
             let event = happened(number);
             let id = event.id;
             write(&store, vec![event]).await;
-            let _ = sender.send((id, Instant::now()));
+            let _ = sender.send((id, Instant::now())).await;
         });
     }
     drop(sender);

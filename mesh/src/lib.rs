@@ -8,6 +8,7 @@ pub mod bus;
 pub mod client;
 pub mod config;
 pub mod consumer;
+pub mod crash_point;
 pub mod deadline;
 pub mod event;
 pub mod fault;

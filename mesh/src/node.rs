@@ -24,7 +24,7 @@ use crate::{
     client::{self, Address, Breaker, Channel},
     config::{BusArgs, CallArgs, DataArgs, DrainArgs, IdentityArgs},
     consumer::{self, ConsumerSpec, HandlerError, RetryPolicy, Worker},
-    deadline,
+    crash_point, deadline,
     event::Received,
     health::Readiness,
     identity::{IssuerError, ServiceIdentity, Verifier},
@@ -112,6 +112,7 @@ impl Node {
         let identity = args.identity.identity(name)?;
         // Opening blocks; nothing else runs on this runtime yet.
         let store = Store::open(&url, name, migrations)?;
+        crash_point!("mesh.node.opened");
         let bus = Bus::connect(&args.bus.nats_url).await?.with_limits(args.bus.limits());
         Ok(Self {
             name,
@@ -209,11 +210,13 @@ impl Node {
         }
         let served = server::serve(spec, listener, routes, self.shutdown.clone()).await;
 
+        crash_point!("mesh.node.drained");
         self.stop_workers.cancel();
         self.workers.close();
         if tokio::time::timeout(WORKERS_LIMIT, self.workers.wait()).await.is_err() {
             tracing::warn!(service = self.name, "background work did not end in time and is cut");
         }
+        crash_point!("mesh.node.ended");
         Ok(served?)
     }
 

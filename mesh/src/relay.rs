@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::publish::Publisher;
 use crate::bus::Bus;
+use crate::crash_point;
 use crate::store::{Conn, Micros, Store, StoreError};
 use crate::{outbox, requests};
 
@@ -131,16 +132,21 @@ async fn round(store: &Store, publisher: &mut Publisher) -> Result<Left, RelayEr
     if rows.is_empty() {
         return Ok(left);
     }
+    crash_point!("mesh.outbox.unpublished");
     let published = publisher.publish(rows).await;
     if let Some(last) = published.last {
+        crash_point!("mesh.outbox.acknowledged");
         let advanced = store
             .write(move |conn| {
                 let now = Micros::now();
                 outbox::mark(conn, &published.rows, now)?;
-                refill::advance(conn, last, now)
+                let advanced = refill::advance(conn, last, now)?;
+                crash_point!("mesh.outbox.mark.uncommitted");
+                Ok(advanced)
             })
             .await
             .map_err(RelayError::Store)?;
+        crash_point!("mesh.outbox.marked");
         if !advanced {
             publisher.checked = None;
         }

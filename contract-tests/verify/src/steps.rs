@@ -3,6 +3,8 @@
 //! All steps build in one profile and one target folder, and the tests build everything in one cargo call, so that no
 //! crate is compiled twice for want of the same features.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::progress::Progress;
@@ -95,6 +97,28 @@ static STEPS: &[Step] = &[
         ],
     },
     Step {
+        name: "faults",
+        about: "services die at every crash point and at random, on both databases",
+        tools: &[Tool::Postgres],
+        calls: &[
+            call(
+                "cargo",
+                &[
+                    "build",
+                    "--workspace",
+                    "--features",
+                    "holdfast/crash-points",
+                    "--bin",
+                    "holdfast-crash",
+                    "--bin",
+                    "faults",
+                    "--locked",
+                ],
+            ),
+            call("faults", &["--pairs", "10", "--random", "15"]),
+        ],
+    },
+    Step {
         name: "doc",
         about: "the documentation builds, links included",
         tools: &[],
@@ -119,7 +143,7 @@ impl Step {
 
 fn run_calls(calls: &[Call], tools: &ToolBox, progress: &Progress) -> Outcome {
     for call in calls {
-        let mut command = Command::new(call.program);
+        let mut command = Command::new(locate(call.program));
         tools.prepare(&mut command).args(call.arguments).envs(call.variables.iter().copied());
         match (progress.run(&mut command), call.on_failure) {
             (Ok(status), _) if status.success() => {}
@@ -132,6 +156,12 @@ fn run_calls(calls: &[Call], tools: &ToolBox, progress: &Progress) -> Outcome {
         }
     }
     Outcome::Passed
+}
+
+/// A program of the workspace lies beside this one; any other is looked up where programs are.
+fn locate(program: &str) -> PathBuf {
+    let ours = env::current_exe().ok().map(|this| this.with_file_name(program)).filter(|path| path.exists());
+    ours.unwrap_or_else(|| program.into())
 }
 
 #[cfg(test)]

@@ -8,4 +8,4 @@ mod replicas;
 mod world;
 
 pub use replicas::Replicas;
-pub use world::{PATIENCE, Process, SERVICES, World, holdfast, send};
+pub use world::{PATIENCE, Process, SERVICES, Setup, World, holdfast, program, send};

@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
     net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -28,11 +29,17 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The `holdfast` binary that was built with these tests.
 pub fn holdfast() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let path = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>").join("holdfast");
-    assert!(path.exists(), "{} is missing: cargo build -p holdfast", path.display());
-    path
+    program("holdfast")
 }
+
+/// A binary of package `holdfast` that was built with this program: beside it, or above where it is a test.
+pub fn program(name: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("a program has a path");
+    let found = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing: cargo build -p holdfast --bin {name}"))
+}
+
+const LOG: &str = "log";
 
 /// A process that is killed when it is dropped.
 pub struct Process(Child);
@@ -52,17 +59,22 @@ impl Process {
     }
 
     /// SIGTERM, and its exit status.
-    pub async fn terminate(mut self) -> std::process::ExitStatus {
+    pub async fn terminate(mut self) -> ExitStatus {
         send(self.id(), Signal::TERM);
         self.wait().await
     }
 
-    pub async fn wait(&mut self) -> std::process::ExitStatus {
+    pub async fn wait(&mut self) -> ExitStatus {
         eventually(PATIENCE, || {
-            let status = self.0.try_wait().expect("a child of ours");
+            let status = self.ended();
             async move { status }
         })
         .await
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("a child of ours")
     }
 
     fn end(&mut self) {
@@ -88,9 +100,23 @@ pub fn send(process: u32, signal: Signal) {
     let _ = kill_process(process, signal);
 }
 
+/// What a world is made of.
+pub struct Setup<'a> {
+    /// The binary of its processes.
+    pub program: PathBuf,
+    /// SQLite files, if none.
+    pub database: Option<DatabaseUrl>,
+    /// More environment for every process.
+    pub settings: &'a [(&'a str, &'a str)],
+    /// Whether the processes write what they have to say into a file, [`World::log`], and not to the terminal.
+    pub quiet: bool,
+}
+
 /// A mesh of processes.
 pub struct World {
     pub broker: Broker,
+    program: PathBuf,
+    output: Option<File>,
     processes: HashMap<&'static str, Process>,
     ports: HashMap<&'static str, u16>,
     issuer: Issuer,
@@ -112,24 +138,39 @@ impl World {
 
     /// On this database, or on SQLite files.
     pub async fn start_on(database: Option<DatabaseUrl>, settings: &[(&str, &str)]) -> Self {
+        let mut world = Self::prepare(Setup { program: holdfast(), database, settings, quiet: false }).await;
+        world.begin_all().await;
+        world
+    }
+
+    /// A broker, keys and ports; no service runs yet.
+    pub async fn prepare(setup: Setup<'_>) -> Self {
+        let Setup { program, database, settings, quiet } = setup;
         let dir = tempfile::tempdir().expect("a temporary folder");
         let issuer = Issuer::create(dir.path().join("keys"), &SERVICES).expect("fresh keys");
-        let mut world = Self {
+        Self {
             broker: Broker::start().await,
+            program,
+            output: quiet.then(|| File::create(dir.path().join(LOG)).expect("room for a file")),
             processes: HashMap::new(),
             ports: SERVICES.into_iter().map(|service| (service, free_port())).collect(),
             issuer,
             settings: settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             database,
             dir,
-        };
+        }
+    }
+
+    /// Starts every service that does not run, and waits for all.
+    pub async fn begin_all(&mut self) {
         for service in SERVICES {
-            world.spawn(service);
+            if !self.processes.contains_key(service) {
+                self.launch(service, &[]);
+            }
         }
         for service in SERVICES {
-            world.ready(service).await;
+            self.ready(service).await;
         }
-        world
     }
 
     /// The environment of every process: addresses, keys, data, broker.
@@ -147,6 +188,11 @@ impl World {
         environment
     }
 
+    /// What the processes of a quiet world say.
+    pub fn log(&self) -> PathBuf {
+        self.dir.path().join(LOG)
+    }
+
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -157,7 +203,7 @@ impl World {
 
     /// Runs `holdfast` with these arguments in this world.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(holdfast());
+        let mut command = Command::new(&self.program);
         command.args(arguments).envs(self.environment()).current_dir(self.dir.path());
         command
     }
@@ -167,14 +213,19 @@ impl World {
         self.command(&["serve", service, "--parent", &std::process::id().to_string()])
     }
 
-    fn spawn(&mut self, service: &'static str) {
-        self.processes.insert(service, Process::spawn(&mut self.serve(service)));
+    /// Starts a service that was stopped, with settings of its own, and does not wait for it.
+    pub fn launch(&mut self, service: &'static str, settings: &[(&str, &str)]) {
+        let mut command = self.serve(service);
+        if let Some(output) = &self.output {
+            let copy = || output.try_clone().expect("an open file");
+            command.stdout(copy()).stderr(copy());
+        }
+        self.processes.insert(service, Process::spawn(command.envs(settings.iter().copied())));
     }
 
     /// Starts a service that was stopped.
     pub async fn begin(&mut self, service: &'static str) {
-        self.spawn(service);
-        self.ready(service).await;
+        self.begin_with(service, &[]).await;
     }
 
     /// Drains and ends a service.
@@ -182,6 +233,37 @@ impl World {
         let process = self.processes.remove(service).expect("it runs");
         let status = process.terminate().await;
         assert!(status.success(), "{service} ends well when asked to: {status}");
+    }
+
+    /// How a service has ended, if it has; then it may be begun again.
+    pub fn ended(&mut self, service: &'static str) -> Option<ExitStatus> {
+        let status = self.processes.get_mut(service).expect("it was begun").ended()?;
+        self.processes.remove(service);
+        Some(status)
+    }
+
+    /// Whether several processes of a service can share its database.
+    pub fn has_replicas(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// Sets a service's process aside, and starts another at an address of its own; its callers have to be made anew.
+    pub fn replace(&mut self, service: &'static str) -> Process {
+        let aside = self.processes.remove(service).expect("it runs");
+        self.ports.insert(service, free_port());
+        self.launch(service, &[]);
+        aside
+    }
+
+    /// Whether a service was stopped in its tracks.
+    pub fn is_frozen(&self, service: &'static str) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", self.processes[service].id()));
+        state.is_ok_and(|state| state.contains(") T "))
+    }
+
+    /// Sends a signal to a service.
+    pub fn signal(&self, service: &'static str, signal: Signal) {
+        send(self.processes[service].id(), signal);
     }
 
     /// Kills a service.
@@ -193,7 +275,8 @@ impl World {
         SocketAddr::from(([127, 0, 0, 1], self.ports[service]))
     }
 
-    async fn ready(&self, service: &'static str) {
+    /// Waits until a service says that it serves.
+    pub async fn ready(&self, service: &'static str) {
         ready(service, self.address(service)).await;
     }
 
@@ -214,6 +297,11 @@ impl World {
         self.caller("hana", Role::Host)
     }
 
+    /// Leaves its files behind when it is dropped.
+    pub fn keep(&mut self) {
+        self.dir.disable_cleanup(true);
+    }
+
     /// The invariants over every store, as an operator checks them.
     pub fn audit(&self) {
         let output = self.command(&["audit", "--settle", "30"]).output().expect("the audit runs");
@@ -223,8 +311,7 @@ impl World {
 
     /// Starts a service that was stopped, with settings of its own.
     pub async fn begin_with(&mut self, service: &'static str, settings: &[(&str, &str)]) {
-        let mut command = self.serve(service);
-        self.processes.insert(service, Process::spawn(command.envs(settings.iter().copied())));
+        self.launch(service, settings);
         self.ready(service).await;
     }
 
@@ -266,7 +353,7 @@ impl World {
 
     /// Stops a process in its tracks, or lets it go on: it is there, and answers nothing.
     pub fn freeze(&self, service: &'static str, frozen: bool) {
-        send(self.processes[service].id(), if frozen { Signal::STOP } else { Signal::CONT });
+        self.signal(service, if frozen { Signal::STOP } else { Signal::CONT });
     }
 
     /// Whether a service says of itself, now, that it can serve.

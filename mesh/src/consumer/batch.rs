@@ -10,9 +10,10 @@ use futures_util::FutureExt;
 
 use super::{ConsumerSpec, FIRST_RETRY, Handler, HandlerError, LAST_RETRY, Repeats, RetryPolicy, dead_letter};
 use crate::bus::{Bus, MAX_AGE};
+use crate::crash_point;
 use crate::event::Received;
 use crate::inbox;
-use crate::store::{Id, Micros, Store, StoreError};
+use crate::store::{Conn, Id, Micros, Store, StoreError};
 use crate::telemetry::messaging;
 
 /// One consumer: what it wants, and what it does with it.
@@ -73,6 +74,7 @@ impl Worker {
 
     /// Settles every delivery: acknowledged, to be delivered again, or dead.
     pub(super) async fn handle(&self, deliveries: Vec<Message>) {
+        crash_point!("mesh.consumer.received");
         let mut messages = Vec::with_capacity(deliveries.len());
         let mut events = Vec::with_capacity(deliveries.len());
         for message in deliveries {
@@ -95,8 +97,10 @@ impl Worker {
             match self.attempt(&events, range.clone(), Micros::now()).await {
                 Ok(()) => {
                     pause = FIRST_RETRY;
+                    crash_point!("mesh.consumer.effect.committed");
                     messaging::processed(self.spec.durable, &events[range.clone()]);
                     acknowledge(&messages[range]).await;
+                    crash_point!("mesh.consumer.acknowledged");
                 }
                 Err(Failure::Store(StoreError::Closed)) => return,
                 Err(Failure::Store(error)) => {
@@ -126,7 +130,7 @@ impl Worker {
         let stored = self.store.write(move |conn| {
             let events = &events[range];
             if repeats == Repeats::Harmless {
-                return handler(conn, events).map_err(Failure::Handler);
+                return effect(&handler, conn, events);
             }
             let ids: Vec<Id> = events.iter().map(|event| event.id).collect();
             let mut new = inbox::record(conn, durable, &ids, seen)?;
@@ -134,10 +138,10 @@ impl Worker {
                 return Ok(());
             }
             if new.len() == events.len() {
-                return handler(conn, events).map_err(Failure::Handler);
+                return effect(&handler, conn, events);
             }
             let fresh: Vec<Received> = events.iter().filter(|event| new.remove(&event.id)).cloned().collect();
-            handler(conn, &fresh).map_err(Failure::Handler)
+            effect(&handler, conn, &fresh)
         });
         match AssertUnwindSafe(stored).catch_unwind().await {
             Ok(outcome) => outcome,
@@ -170,7 +174,10 @@ impl Worker {
         let (durable, subject) = (self.spec.durable, message.subject.as_str());
         tracing::error!(durable, subject, delivered, error, "event goes to the dead letters");
         match dead_letter::publish(&self.bus, &self.spec, message, delivered, error).await {
-            Ok(()) => settle(message, AckKind::Term).await,
+            Ok(()) => {
+                crash_point!("mesh.consumer.buried");
+                settle(message, AckKind::Term).await;
+            }
             Err(failure) => {
                 tracing::warn!(durable, subject, error = %failure, "cannot reach the dead letters; the event is delivered again");
                 settle(message, AckKind::Nak(Some(self.retry.pause(delivered)))).await;
@@ -185,6 +192,12 @@ impl Worker {
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+fn effect(handler: &Handler, conn: &mut Conn, events: &[Received]) -> Result<(), Failure> {
+    handler(conn, events).map_err(Failure::Handler)?;
+    crash_point!("mesh.consumer.effect.uncommitted");
+    Ok(())
 }
 
 /// Without waiting for the broker to confirm: an acknowledgement that is lost means one more delivery, which the inbox drops.

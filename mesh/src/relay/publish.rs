@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 
 use super::RelayError;
 use crate::bus::{Bus, stream_name};
+use crate::crash_point;
 use crate::event::{Attributes, encode};
 use crate::outbox::Row;
 use crate::store::Id;
@@ -88,6 +89,7 @@ impl Publisher {
         for row in others {
             client.publish_with_headers(row.subject.clone(), headers(row), payload(row)).await?;
         }
+        crash_point!("mesh.outbox.batch.uncommitted");
         let mut headers = headers(last);
         headers.insert("Nats-Batch-Commit", "1");
         let answer = client.request_with_headers(last.subject.clone(), headers, payload(last)).await?;
@@ -143,6 +145,9 @@ impl Publisher {
             if done.error.is_some() {
                 break;
             }
+            if !waiting.is_empty() {
+                crash_point!("mesh.outbox.wave.acknowledged");
+            }
         }
         done.rows.sort_unstable();
         done
@@ -151,6 +156,7 @@ impl Publisher {
     async fn publish_one(&self, row: &Row) -> Result<u64, async_nats::Error> {
         let ack =
             self.bus.jetstream().publish_with_headers(row.subject.clone(), self.headers(row), payload(row)).await?;
+        crash_point!("mesh.outbox.published");
         Ok(ack.await?.sequence)
     }
 

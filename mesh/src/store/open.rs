@@ -12,6 +12,7 @@ use diesel::{Connection, ConnectionError, QueryResult};
 use diesel_migrations::{MigrationHarness, embed_migrations};
 
 use super::{Conn, DatabaseUrl, Migrations, OpenError};
+use crate::crash_point;
 
 /// The tables of this crate: outbox, inbox, requests. Their versions start with `mesh`, so they never clash with a service's.
 pub(crate) const MESH_MIGRATIONS: Migrations =
@@ -113,16 +114,18 @@ pub(super) fn migrate(url: &DatabaseUrl, service: &'static str, migrations: Migr
         DatabaseUrl::Sqlite(path) => {
             let Conn::Sqlite(mut conn) = open_sqlite(path, SQLITE_PRAGMAS)? else { unreachable!("opened as SQLite") };
             run(&mut conn, MESH_MIGRATIONS.sqlite)?;
-            run(&mut conn, migrations.sqlite)
+            run(&mut conn, migrations.sqlite)?;
         }
         DatabaseUrl::Postgres(url) => {
             let Conn::Postgres(mut conn) = open_postgres(url, service)? else { unreachable!("opened as PostgreSQL") };
             prepare_schema(&mut conn, service).map_err(|source| OpenError::Migrate(Box::new(source)))?;
             // The session, and with it the lock, ends when this function returns.
             run(&mut conn, MESH_MIGRATIONS.postgres)?;
-            run(&mut conn, migrations.postgres)
+            run(&mut conn, migrations.postgres)?;
+            crash_point!("mesh.migration.unlocking");
         }
     }
+    Ok(())
 }
 
 fn prepare_schema(conn: &mut PgConnection, service: &str) -> QueryResult<()> {
@@ -137,7 +140,12 @@ where
     C: MigrationHarness<C::Backend> + Connection + 'static,
     S: MigrationSource<C::Backend>,
 {
-    conn.run_pending_migrations(source).map(|_| ()).map_err(OpenError::Migrate)
+    for migration in conn.pending_migrations(source).map_err(OpenError::Migrate)? {
+        crash_point!("mesh.migration.pending");
+        conn.run_migration(&migration).map_err(OpenError::Migrate)?;
+        crash_point!("mesh.migration.applied");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::free_port;
+use super::{Publisher, free_port};
 use crate::bus::Bus;
 use crate::nats_server::{Membership, NatsServer, Settings, install};
 
@@ -53,6 +53,11 @@ impl Broker {
     /// Never: the address is valid.
     pub async fn bus(&self) -> Bus {
         Bus::connect(&self.url()).await.expect("a valid address")
+    }
+
+    /// Publishes through it as services would.
+    pub async fn publisher(&self) -> Publisher {
+        Publisher::new(self.bus().await)
     }
 
     /// Stops it; what it stored stays.

@@ -88,7 +88,7 @@ impl PostgresServer {
         for setting in [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
-            "max_connections=300",
+            "max_connections=1000",
             "shared_buffers=64MB",
             "fsync=off",
             "full_page_writes=off",

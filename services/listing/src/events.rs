@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use mesh::consumer::{ConsumerSpec, HandlerError, Repeats};
+use mesh::crash_point;
 use mesh::event::{Received, filter};
 use mesh::store::{Conn, Micros};
 use mesh::value::id_of;
@@ -63,6 +64,7 @@ pub fn handle(conn: &mut Conn, events: &[Received]) -> Result<(), HandlerError> 
         reservations.entry(reservation).or_insert_with(|| Origin::event(event, now));
     }
     holds::commit(conn, &confirmed, now)?;
+    crash_point!("listing.events.half.uncommitted");
     holds::end(conn, &completed, HoldState::Completed, now)?;
     holds::end(conn, &released, HoldState::Released, now)?;
     Ok(())

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh::crash_point;
 use mesh::event::NewEvent;
 use mesh::fault::Chain;
 use mesh::outbox;
@@ -75,12 +76,15 @@ impl Worker {
         }
         let until = now.plus(self.notifier.time_limit() + LEASE_MARGIN);
         let batch = self.store.write(move |conn| store::claim(conn, due, now, until).map_err(StoreError::from)).await?;
+        crash_point!("message.claim.committed");
         let outcomes = self.notifier.deliver(&batch).await;
+        crash_point!("message.delivered");
         debug_assert_eq!(outcomes.len(), batch.len());
         let count = batch.len();
         let settlement = Settlement::decide(batch, outcomes, self.retry, Micros::now());
         settlement.report();
         self.store.write(move |conn| settlement.commit(conn).map_err(StoreError::from)).await?;
+        crash_point!("message.settlement.committed");
         Ok(count)
     }
 }
@@ -148,7 +152,9 @@ impl Settlement {
                 events.push(event(&MessageFailed { message: Some(rpc::to_wire(message)) }, message, self.at));
             }
         }
-        outbox::push_all(conn, NAME, &events)
+        outbox::push_all(conn, NAME, &events)?;
+        crash_point!("message.settlement.uncommitted");
+        Ok(())
     }
 }
 

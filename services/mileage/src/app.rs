@@ -1,5 +1,6 @@
 //! Use cases: earn, take back, read.
 
+use mesh::crash_point;
 use mesh::event::NewEvent;
 use mesh::outbox;
 use mesh::store::{Conn, Id, Micros, Store};
@@ -37,7 +38,10 @@ impl Miles {
                 let history = self.0.write(move |conn| Ok::<_, Error>(store::history(conn, payment)?)).await?;
                 history.answer(&wanted).unwrap_or(Err(Error::Raced))
             }
-            done => done,
+            done => {
+                crash_point!("mileage.accrual.committed");
+                done
+            }
         }
     }
 
@@ -73,6 +77,7 @@ pub(crate) fn accrue(conn: &mut Conn, accrual: &Accrual, cause: Option<Id>, now:
     let entry = store::accrue(conn, accrual, Id::generate(), now)?.ok_or(Error::Raced)?;
     let increased = MileageIncreased { mileage_entry: Some(convert::entry(&entry)) };
     outbox::push(conn, NAME, &event(&increased, &entry, cause))?;
+    crash_point!("mileage.accrual.uncommitted");
     Ok(entry)
 }
 
@@ -85,6 +90,7 @@ pub(crate) fn reverse(conn: &mut Conn, payment: Id, cause: Option<Id>, now: Micr
             let entry = store::take_back(conn, &earned, Id::generate(), now)?.ok_or(Error::Raced)?;
             let decreased = MileageDecreased { mileage_entry: Some(convert::entry(&entry)) };
             outbox::push(conn, NAME, &event(&decreased, &entry, cause))?;
+            crash_point!("mileage.reversal.uncommitted");
             Ok(Some(entry))
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use mesh::crash_point;
 use mesh::store::{Micros, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -83,6 +84,7 @@ async fn claim(payments: &Payments, room: usize) -> Result<(Vec<Payment>, Durati
             Ok::<_, Error>(claimed.filter_map(Result::transpose).collect::<diesel::QueryResult<Vec<_>>>()?)
         })
         .await?;
+    crash_point!("payment.takeover.committed");
     Ok((claimed, next))
 }
 

@@ -7,6 +7,7 @@ mod operate;
 use std::{sync::Arc, time::Duration};
 
 use mesh::{
+    crash_point,
     deadline::{self, Deadline},
     requests::{self, Claim, RequestKey},
     store::{Id, Micros, Store, StoreError},
@@ -102,8 +103,13 @@ impl App {
         let Request { key, fingerprint } = request;
         let claim = self
             .store
-            .write(move |conn| Ok::<_, Error>(store::begin(conn, &key, fingerprint, &first, &first_saga)?))
+            .write(move |conn| {
+                let claim = store::begin(conn, &key, fingerprint, &first, &first_saga)?;
+                crash_point!("reservation.intent.uncommitted");
+                Ok::<_, Error>(claim)
+            })
             .await?;
+        crash_point!("reservation.intent.committed");
         match claim {
             Claim::New => self.await_outcome(self.driver.start(reservation, saga, deadline), deadline).await,
             Claim::Reused => Err(Error::RequestIdReused),
@@ -145,6 +151,7 @@ impl App {
                         .write(move |conn| Ok::<_, Error>(store::begin_again(conn, &key, first, &again, &again_saga)?))
                         .await?;
                     if ours {
+                        crash_point!("reservation.intent.again.committed");
                         return self.await_outcome(self.driver.start(reservation, saga, deadline), deadline).await;
                     }
                 }

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use mesh::{
+    crash_point,
     event::NewEvent,
     store::{Id, Micros, Store, StoreError},
 };
@@ -53,6 +54,7 @@ async fn cancel_page(store: &Store, closure: Closure) -> Result<bool, StoreError
         })
         .await?;
     if open.is_empty() {
+        crash_point!("reservation.closure.ending");
         store.write(move |conn| Ok::<_, StoreError>(closures::close(conn, listing)?)).await?;
         return Ok(false);
     }
@@ -68,9 +70,11 @@ async fn cancel_page(store: &Store, closure: Closure) -> Result<bool, StoreError
                     return Err(StoreError::Database(diesel::result::Error::RollbackTransaction));
                 }
             }
+            crash_point!("reservation.closure.page.uncommitted");
             Ok(())
         })
         .await;
+    crash_point!("reservation.closure.page.committed");
     match written {
         Ok(()) => tracing::info!(%listing, cancelled, "reservations of a deleted listing are cancelled"),
         // Somebody moved one of them meanwhile: look again.
@@ -168,7 +172,7 @@ mod tests {
                     let key = saga.request.expect("it begins with one");
                     store::begin(conn, &key, [0; 32], &Reservation { deal: None, ..held.clone() }, &saga)?;
                     let change = held.booked(None, Micros::now());
-                    store::settle(conn, 1, &change.next, &events::of(&change), None, None)?;
+                    assert!(store::settle(conn, &saga, 1, &change.next, &events::of(&change), None, None)?);
                 }
                 Ok::<_, StoreError>(closures::open(conn, &stored)?)
             })

@@ -208,19 +208,20 @@ pub(crate) fn change(conn: &mut Conn, seen: i64, next: &Reservation, events: &[N
 }
 
 /// Ends a step of a saga: `next` where `seen` stands with its events, what the saga waits for now (`None`: it has ended), the
-/// answer repeats of its request get. `false`, and nothing written, when the reservation has moved meanwhile.
+/// answer repeats of its request get. `false`, to be rolled back, when the reservation has moved meanwhile, or the saga has
+/// passed to another driver.
 pub(crate) fn settle(
     conn: &mut Conn,
+    saga: &Saga,
     seen: i64,
     next: &Reservation,
     events: &[NewEvent],
     waits: Option<&Saga>,
     answer: Option<(&RequestKey, &[u8])>,
 ) -> QueryResult<bool> {
-    if !change(conn, seen, next, events)? {
+    if !sagas::end(conn, saga)? || !change(conn, seen, next, events)? {
         return Ok(false);
     }
-    sagas::end(conn, next.id)?;
     if let Some(saga) = waits {
         sagas::insert(conn, saga)?;
     }

@@ -5,6 +5,7 @@ use std::num::TryFromIntError;
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError;
 use mesh::consumer::HandlerError;
+use mesh::crash_point;
 use mesh::event::Received;
 use mesh::store::{Conn, Id};
 use mesh::value::{Day, Money, id_of};
@@ -35,7 +36,9 @@ pub(crate) fn project(conn: &mut Conn, events: &[Received]) -> Result<(), Handle
     for event in events {
         facts.extend(fact(event)?);
     }
-    store::apply(conn, facts).map_err(HandlerError::from)
+    store::apply(conn, facts)?;
+    crash_point!("view.fold.uncommitted");
+    Ok(())
 }
 
 /// Fills the columns of listings that an older version has written without them.

@@ -1,6 +1,7 @@
 //! Use cases: issue, cancel, read.
 
 use diesel::QueryResult;
+use mesh::crash_point;
 use mesh::event::{NewEvent, Received};
 use mesh::outbox;
 use mesh::store::{Conn, Id, Store, StoreError};
@@ -30,14 +31,18 @@ pub(crate) fn issue(conn: &mut Conn, voucher: &Voucher, cause: &Received) -> Que
         return Ok(());
     }
     let issued = VoucherIssued { voucher: Some(rpc::to_wire(voucher)) };
-    outbox::push(conn, NAME, &event(&issued, voucher, cause))
+    outbox::push(conn, NAME, &event(&issued, voucher, cause))?;
+    crash_point!("voucher.issue.uncommitted");
+    Ok(())
 }
 
 /// Makes the reservation's voucher void, with the event. If it has none, it never will: `tombstone` takes its place.
 pub(crate) fn cancel(conn: &mut Conn, tombstone: &Voucher, cause: &Received) -> QueryResult<()> {
     let Some(voucher) = store::cancel(conn, tombstone)? else { return Ok(()) };
     let cancelled = VoucherCancelled { voucher: Some(rpc::to_wire(&voucher)) };
-    outbox::push(conn, NAME, &event(&cancelled, &voucher, cause))
+    outbox::push(conn, NAME, &event(&cancelled, &voucher, cause))?;
+    crash_point!("voucher.cancellation.uncommitted");
+    Ok(())
 }
 
 fn event<E: Event>(event: &E, voucher: &Voucher, cause: &Received) -> NewEvent {

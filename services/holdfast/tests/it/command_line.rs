@@ -17,6 +17,17 @@ fn the_declaration_has_no_clashes() {
     Cli::command().debug_assert();
 }
 
+/// Crash points are of another binary: a service that people run dies at none.
+#[test]
+fn the_binary_has_no_crash_points() {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_holdfast")).expect("it was built");
+    let has = |text: &[u8]| program.windows(text.len()).any(|window| window == text);
+    assert!(has(b"HOLDFAST_NO_BREAKER"), "it can be searched");
+    for text in ["HOLDFAST_CRASH_POINT", "reservation.intent.committed", "mesh.outbox.acknowledged"] {
+        assert!(!has(text.as_bytes()), "{text}");
+    }
+}
+
 #[test]
 fn right_lines_are_understood() {
     for line in [
@@ -65,6 +76,7 @@ fn wrong_lines_are_refused_with_a_word_that_helps() {
     for (line, help) in [
         ("", "Usage"),
         ("start", "unrecognized subcommand"),
+        ("crash-points", "unrecognized subcommand"),
         ("serve", "<SERVICE>"),
         ("serve cinema", "cinema"),
         ("serve listing --listing-listen somewhere", "--listing-listen"),

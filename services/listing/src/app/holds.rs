@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use mesh::crash_point;
 use mesh::outbox;
 use mesh::store::{Conn, Id, Micros, StoreError};
 
@@ -31,7 +32,10 @@ impl App {
             match self.store.write(place(offer, hold, Origin::call(now))).await {
                 Err(Refusal::Stale) => {}
                 Err(Refusal::Error(error)) => return Err(error),
-                Ok(hold) => return Ok(hold),
+                Ok(hold) => {
+                    crash_point!("listing.hold.committed");
+                    return Ok(hold);
+                }
             }
         }
         Err(Error::Contended)
@@ -63,18 +67,20 @@ impl App {
     /// A dropped call has released the hold or not; repeating it is harmless.
     pub async fn release_hold(&self, reservation: Id) -> Result<Option<Hold>, Error> {
         let origin = Origin::call(Micros::now());
-        self.store
-            .write(move |conn| {
-                let origins = HashMap::from([(reservation, origin.clone())]);
-                if let Some(released) = end(conn, &origins, HoldState::Released, origin.at)?.pop() {
-                    return Ok(Some(released));
-                }
-                Ok(match holds::find(conn, reservation)? {
-                    Some(Found::Hold(hold)) => Some(*hold),
-                    Some(Found::Tombstone) | None => None,
-                })
+        let released = self.store.write(move |conn| {
+            let origins = HashMap::from([(reservation, origin.clone())]);
+            if let Some(released) = end(conn, &origins, HoldState::Released, origin.at)?.pop() {
+                crash_point!("listing.release.uncommitted");
+                return Ok(Some(released));
+            }
+            Ok::<_, Error>(match holds::find(conn, reservation)? {
+                Some(Found::Hold(hold)) => Some(*hold),
+                Some(Found::Tombstone) | None => None,
             })
-            .await
+        });
+        let released = released.await?;
+        crash_point!("listing.release.committed");
+        Ok(released)
     }
 }
 
@@ -118,6 +124,7 @@ fn place(offer: Offer, hold: Hold, origin: Origin) -> impl FnOnce(&mut Conn) -> 
             if nights::is_refused(&error) { Refusal::Error(Error::NoAvailability(hold.listing)) } else { error.into() }
         })?;
         outbox::push(conn, NAME, &event)?;
+        crash_point!("listing.hold.uncommitted");
         Ok(hold)
     }
 }

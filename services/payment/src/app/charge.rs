@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use mesh::crash_point;
 use mesh::event::NewEvent;
 use mesh::fault::Fault;
 use mesh::outbox;
@@ -34,12 +35,22 @@ impl Payments {
     /// Records the intent and drives it; a repeat takes over only what nobody works on. `ask_until` ends the asking, not the drive.
     pub(super) async fn open_and_charge(self, order: Order, ask_until: Instant) -> Result<Payment, Error> {
         let intent = Payment::intent(Id::generate(), order.clone(), now());
-        let payment = match write(&self.store, |conn| store::open(conn, intent)).await? {
+        let opened = write(&self.store, |conn| {
+            let opened = store::open(conn, intent)?;
+            crash_point!("payment.intent.uncommitted");
+            Ok(opened)
+        });
+        let opened = opened.await?;
+        crash_point!("payment.intent.committed");
+        let payment = match opened {
             Opened::New(payment) => payment,
             Opened::Found(payment) => match payment.answer(&order) {
                 Some(answer) => return answer.map(|()| payment),
                 None => match self.take_up(payment, &order).await? {
-                    Opened::New(payment) => payment,
+                    Opened::New(payment) => {
+                        crash_point!("payment.attempt.committed");
+                        payment
+                    }
                     Opened::Found(payment) => {
                         return payment.answer(&order).unwrap_or(Err(Error::InProgress)).map(|()| payment);
                     }
@@ -94,7 +105,10 @@ impl Payments {
         let charge = Charge::from(payment);
         let mut pause = FIRST_PAUSE;
         loop {
-            let error = match self.provider.charge(&charge).await {
+            crash_point!("payment.charge.calling");
+            let answer = self.provider.charge(&charge).await;
+            crash_point!("payment.charge.answered");
+            let error = match answer {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
@@ -109,7 +123,10 @@ impl Payments {
     async fn earn_and_approve(self, payment: Payment, reference: String) -> Result<Payment, Error> {
         let mileage = match payment.mileage {
             Mileage::Graceful | Mileage::Strict => match self.mileage.accrue(&payment).await {
-                Ok(()) => Mileage::Earned,
+                Ok(()) => {
+                    crash_point!("payment.miles.earned");
+                    Mileage::Earned
+                }
                 Err(status) => {
                     let fault = Fault::from_status(&status);
                     tracing::warn!(payment = %payment.id, code = ?fault.code(), reason = fault.reason(), "miles not earned");
@@ -147,11 +164,13 @@ impl Payments {
         let stored = write(&self.store, move |conn| {
             if store::settle(conn, &settled)? {
                 outbox::push(conn, NAME, &done)?;
+                crash_point!("payment.outcome.uncommitted");
                 return Ok(Stored::Settled(settled));
             }
             store::by_reservation(conn, settled.reservation)?.map(Stored::Overtaken).ok_or(diesel::NotFound)
         })
         .await?;
+        crash_point!("payment.outcome.committed");
         if let Stored::Settled(payment) = &stored {
             self.log.note(payment);
         }
@@ -176,6 +195,7 @@ impl Payments {
             let found = write(&self.store, move |conn| store::find(conn, id)).await?.unwrap_or(payment);
             return self.overtaken(found, attempt, Some(reference)).await;
         };
+        crash_point!("payment.given.up.committed");
         // Its failure is not the caller's concern: the row is marked, so the worker tries again.
         let _ = self.undo(marked, Some(reference)).await;
         Err(Error::MileageUnavailable)

@@ -1,5 +1,6 @@
 //! The drive that gives money back, or sees to it that none is taken.
 
+use mesh::crash_point;
 use mesh::outbox;
 use mesh::store::Id;
 use proto::payment::v1::PaymentCancelled;
@@ -17,7 +18,9 @@ impl Payments {
     pub(super) async fn request_refund(&self, reservation: Id) -> Result<Marked, Error> {
         let (now, tombstone) = (now(), Id::generate());
         let refund = Refund { reservation, by: reservation, keeps_approved: false, due_at: now.plus(LEASE), now };
-        write(&self.store, move |conn| store::request_refund(conn, refund, tombstone)).await
+        let marked = write(&self.store, move |conn| store::request_refund(conn, refund, tombstone)).await?;
+        crash_point!("payment.refund.requested");
+        Ok(marked)
     }
 
     /// Gives back what a marked payment took, once for all who want it at this moment.
@@ -31,7 +34,10 @@ impl Payments {
     pub(super) async fn undo(&self, payment: Payment, reference: Option<String>) -> Result<Payment, Error> {
         if payment.may_take_money() {
             let known = reference.as_deref().or(payment.reference());
-            if let Err(error) = self.provider.undo(&Charge::from(&payment), known).await {
+            crash_point!("payment.refund.calling");
+            let undone = self.provider.undo(&Charge::from(&payment), known).await;
+            crash_point!("payment.refund.answered");
+            if let Err(error) = undone {
                 tracing::warn!(payment = %payment.id, error = &error as &dyn std::error::Error, "refund not settled yet");
                 self.try_again_later(&payment).await?;
                 return Err(Error::ProviderUnavailable);
@@ -42,9 +48,11 @@ impl Payments {
             let Some(cancelled) = store::cancel(conn, id, now)? else { return Ok(None) };
             let done = PaymentCancelled { payment: Some(convert::payment(&cancelled)) };
             outbox::push(conn, NAME, &event(&done, &cancelled, cancelled.refund_causation()))?;
+            crash_point!("payment.refund.uncommitted");
             Ok(Some(cancelled))
         })
         .await?;
+        crash_point!("payment.refund.committed");
         match cancelled {
             Some(cancelled) => {
                 self.log.note(&cancelled);

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use mesh::{
+    crash_point,
     deadline::{self, Deadline},
     requests::{self, Claim},
     store::{Conn, Id, Micros},
@@ -196,9 +197,12 @@ impl App {
                     (Some(saga), Some(how)) => sagas::overtake(conn, saga, how)?,
                     _ => true,
                 };
+            crash_point!("reservation.change.uncommitted");
             if stands { Ok(answer) } else { Err(Error::Conflict) }
         });
-        match stored.await? {
+        let answer = stored.await?;
+        crash_point!("reservation.change.committed");
+        match answer {
             Some(answer) => answer.into_result(),
             None => self.end(command, next, deadline).await,
         }
@@ -218,9 +222,12 @@ impl App {
                 Some(before) if current => sagas::replace(conn, before, &after)?,
                 _ => false,
             };
+            crash_point!("reservation.step.uncommitted");
             if stands { Ok(None) } else { Err(Error::Conflict) }
         });
-        match stored.await? {
+        let answer = stored.await?;
+        crash_point!("reservation.step.committed");
+        match answer {
             Some(answer) => answer.into_result(),
             None => self.await_outcome(self.driver.start(seen.reservation, next, deadline), deadline).await,
         }
@@ -241,9 +248,12 @@ impl App {
         if !refunded.is_ok_and(|refunded| refunded.is_back) {
             return self.answer(command, Answer::of(&reservation)).await;
         }
+        crash_point!("reservation.refund.first.done");
         let change = reservation.cancelled(true, Micros::now());
         let cancelled = self.claimed(command, move |conn| {
-            if store::change(conn, reservation.version, &change.next, &events::of(&change))? {
+            let changed = store::change(conn, reservation.version, &change.next, &events::of(&change))?;
+            crash_point!("reservation.refund.first.uncommitted");
+            if changed {
                 return Ok(Some(Answer::of(&change.next)));
             }
             // The event that told of the refund was faster.

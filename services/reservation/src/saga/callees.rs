@@ -2,7 +2,7 @@
 
 use mesh::{
     client::Channel,
-    deadline,
+    crash_point, deadline,
     fault::Fault,
     store::Id,
     value::{format_name, format_user, id_of},
@@ -60,7 +60,9 @@ impl Callees {
             customer: format_user(&reservation.customer),
             amount: Some(reservation.agreed().total.into()),
         };
+        crash_point!("reservation.register.calling");
         let registered = self.charges.clone().register_payment(request).await;
+        crash_point!("reservation.register.answered");
         let registered = registered.map_err(|status| charge_failure(&Fault::from_status(&status)))?;
         payment_id(registered.into_inner().payment)
     }
@@ -83,7 +85,10 @@ impl Callees {
             attempt: saga.charge_attempt,
         };
         loop {
-            let status = match self.charges.clone().charge_payment(request.clone()).await {
+            crash_point!("reservation.charge.calling");
+            let charged = self.charges.clone().charge_payment(request.clone()).await;
+            crash_point!("reservation.charge.answered");
+            let status = match charged {
                 Ok(charged) => return payment_id(charged.into_inner().payment),
                 Err(status) => status,
             };
@@ -99,14 +104,18 @@ impl Callees {
     /// Gives the place back.
     pub(super) async fn release(&self, reservation: Id) -> Result<(), Fault> {
         let request = ReleaseHoldRequest { reservation: format_name("reservations", reservation) };
+        crash_point!("reservation.release.calling");
         let released = self.holds.clone().release_hold(request).await;
+        crash_point!("reservation.release.answered");
         released.map(|_| ()).map_err(|status| Fault::from_status(&status))
     }
 
     /// Gives the money back, or sees to it that none is taken.
     pub(crate) async fn refund(&self, reservation: Id) -> Result<Refunded, Fault> {
         let request = RefundPaymentRequest { reservation: format_name("reservations", reservation) };
+        crash_point!("reservation.refund.calling");
         let refunded = self.charges.clone().refund_payment(request).await;
+        crash_point!("reservation.refund.answered");
         let payment = refunded.map_err(|status| Fault::from_status(&status))?.into_inner().payment;
         let is_back = payment.as_ref().is_none_or(|payment| payment.state() == PaymentState::Cancelled);
         // The provider's name for it comes with its answer, and a refusal has a code.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mesh::{
+    crash_point,
     deadline::{self, Deadline},
     requests,
     store::{Id, Micros, StoreError},
@@ -59,7 +60,9 @@ impl Driver {
         if reservation.deal.is_some() {
             return Ok(reservation.clone());
         }
+        crash_point!("reservation.hold.calling");
         let held = reservation.held(self.callees.place(reservation, saga).await?);
+        crash_point!("reservation.hold.placed");
         if held.agreed().needs_method() && saga.payment_method.is_none() {
             return Err(Failure::Refused(Refusal::PaymentMethodRequired).into());
         }
@@ -79,7 +82,9 @@ impl Driver {
             None => Ok(false),
             Some(false) => Err(Stop::Failure(Failure::Refused(Refusal::PersonLimitReached))),
         });
-        if admitted.await? { Ok(()) } else { Err(self.why_not(held.id).await) }
+        let admitted = admitted.await?;
+        crash_point!("reservation.admitted");
+        if admitted { Ok(()) } else { Err(self.why_not(held.id).await) }
     }
 
     /// Charges so that there is time left to answer that the reservation waits.
@@ -119,10 +124,13 @@ impl Driver {
         let expired = self.store.write(move |conn| {
             let stands =
                 store::change(conn, seen, &change.next, &events)? && sagas::overtake(conn, &waited, Overtaken::Ends)?;
+            crash_point!("reservation.expiry.uncommitted");
             // Approved, paid or cancelled at the last moment.
             if stands { Ok(()) } else { Err(Stop::Superseded) }
         });
-        expired.await.map(|()| Outcome::Settled(Arc::new(next)))
+        expired.await?;
+        crash_point!("reservation.expiry.committed");
+        Ok(Outcome::Settled(Arc::new(next)))
     }
 
     /// A charge for a waiting reservation came to nothing: it goes on waiting, or it is over.
@@ -157,6 +165,7 @@ impl Driver {
                 let id = saga.reservation;
                 let error = failure.reason();
                 self.store.write(move |conn| Ok::<_, StoreError>(sagas::put_off(conn, id, until, error)?)).await?;
+                crash_point!("reservation.retry.put.off");
                 Ok(Outcome::Failed(failure))
             }
             _ => self.wait_again(reservation, saga, failure, now).await,
@@ -184,9 +193,12 @@ impl Driver {
             if let Some((key, answer)) = answer {
                 requests::complete(conn, &key, &answer)?;
             }
+            crash_point!("reservation.wait.again.uncommitted");
             Ok(true)
         });
-        if waiting.await? { Ok(Outcome::Failed(failure)) } else { Err(self.why_not(reservation.id).await) }
+        let waits = waiting.await?;
+        crash_point!("reservation.wait.again.committed");
+        if waits { Ok(Outcome::Failed(failure)) } else { Err(self.why_not(reservation.id).await) }
     }
 
     /// Stores what a step led to; the reservation is the answer to its request.
@@ -212,12 +224,20 @@ impl Driver {
     ) -> Result<Outcome, Stop> {
         let next = Arc::new(change.next.clone());
         let answer = saga.request.map(|key| (key, answer.encode()));
-        let (version, events) = (seen.version, events::of(&change));
+        let (ours, version, events) = (saga.clone(), seen.version, events::of(&change));
         let settled = self.store.write(move |conn| {
             let answer = answer.as_ref().map(|(key, answer)| (key, answer.as_slice()));
-            Ok::<_, StoreError>(store::settle(conn, version, &change.next, &events, waits.as_ref(), answer)?)
+            let settled = store::settle(conn, &ours, version, &change.next, &events, waits.as_ref(), answer)?;
+            crash_point!("reservation.settle.uncommitted");
+            if settled { Ok(()) } else { Err(Stop::Superseded) }
         });
-        if settled.await? { Ok(Outcome::Settled(next)) } else { Err(self.why_not(seen.id).await) }
+        let settled = settled.await;
+        crash_point!("reservation.settle.committed");
+        match settled {
+            Ok(()) => Ok(Outcome::Settled(next)),
+            Err(Stop::Superseded) => Err(self.why_not(seen.id).await),
+            Err(stop) => Err(stop),
+        }
     }
 
     /// The reservation is not as this saga left it: ended by somebody else, or carried on by another driver of the saga.

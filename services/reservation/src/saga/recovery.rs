@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mesh::{
+    crash_point,
     deadline::Deadline,
     store::{Micros, StoreError},
 };
@@ -59,6 +60,7 @@ impl Driver {
                 })
                 .await?;
             if let Some(reservation) = taken {
+                crash_point!("reservation.takeover.committed");
                 tracing::info!(reservation = %reservation.id, step = ?saga.step, takeover = saga.takeovers + 1, "taking over a saga");
                 let saga = Saga { takeovers: saga.takeovers + 1, lease_until: lease, ..saga };
                 drop(self.start(reservation, saga, deadline));

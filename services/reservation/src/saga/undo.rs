@@ -1,6 +1,7 @@
 //! The way back: makes the turn durable, undoes, ends.
 
 use mesh::{
+    crash_point,
     fault::Fault,
     store::{Id, Micros, StoreError},
 };
@@ -19,15 +20,20 @@ use crate::{
 
 impl Driver {
     pub(super) async fn backward(&self, saga: &Saga, failure: Failure, progress: &watch::Sender<Progress>) -> Outcome {
-        let id = saga.reservation;
+        let (id, ours) = (saga.reservation, saga.clone());
         let lease = Micros::now().plus(UNDO_BUDGET + LEASE_MARGIN);
-        let turned = self
-            .store
-            .write(move |conn| Ok::<_, StoreError>((sagas::turn(conn, id, &failure, lease)?, store::find(conn, id)?)));
+        let turned = self.store.write(move |conn| {
+            let turned = sagas::turn(conn, &ours, &failure, lease)?;
+            crash_point!("reservation.turn.uncommitted");
+            Ok::<_, StoreError>((turned, store::find(conn, id)?))
+        });
         let (failure, ended) = match turned.await {
-            Ok((failure, found)) => (failure, found.filter(Reservation::lacks_deal)),
+            Ok((Some(failure), found)) => (failure, found.filter(Reservation::lacks_deal)),
+            // Another driver, to whom the lease had passed, decides.
+            Ok((None, _)) => return Outcome::Unknown,
             Err(error) => return unknown(saga, &error),
         };
+        crash_point!("reservation.turn.committed");
         progress.send_replace(Progress::Turned(failure.clone()));
 
         let undone = match self.undo(saga, &failure, ended.as_ref()).await {
@@ -75,7 +81,9 @@ impl Driver {
         let held = ended.held(deal);
         // One that has moved meanwhile was ended by another driver of the saga, with its deal.
         let kept = self.store.write(move |conn| Ok::<_, StoreError>(store::change(conn, held.version, &held, &[])?));
-        kept.await.map(|_| ()).map_err(|error| Fault::internal(&error))
+        kept.await.map_err(|error| Fault::internal(&error))?;
+        crash_point!("reservation.deal.kept");
+        Ok(())
     }
 
     async fn end_undone(&self, saga: &Saga, failure: &Failure, taken: Option<Id>) -> Result<(), StoreError> {
@@ -94,12 +102,17 @@ impl Driver {
             let ended = self.store.write(move |conn| {
                 let answer = answer.as_ref().map(|(key, answer)| (key, answer.as_slice()));
                 let change = change.as_ref().map(|change| (&change.next, events::of(change)));
-                Ok::<_, StoreError>(store::end_undone(conn, &saga, seen.version, change, answer)?)
+                store::end_undone(conn, &saga, seen.version, change, answer)?;
+                crash_point!("reservation.undone.uncommitted");
+                Ok::<_, StoreError>(())
             });
             match ended.await {
                 // Cancelled meanwhile: look again.
                 Err(StoreError::Database(diesel::result::Error::RollbackTransaction)) => {}
-                ended => return ended,
+                ended => {
+                    crash_point!("reservation.undone.committed");
+                    return ended;
+                }
             }
         }
     }

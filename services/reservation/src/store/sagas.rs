@@ -250,9 +250,11 @@ pub(super) fn insert(conn: &mut Conn, saga: &Saga) -> QueryResult<()> {
     diesel::insert_into(s::sagas).values(&SagaRow::from(saga)).exec(conn).map(|_| ())
 }
 
-/// Removes a saga, if there is one.
-pub(super) fn end(conn: &mut Conn, id: Id) -> QueryResult<()> {
-    diesel::delete(s::sagas.find(id)).exec(conn).map(|_| ())
+/// Ends a saga that goes forward; `false` when it is not its driver's any more.
+pub(super) fn end(conn: &mut Conn, seen: &Saga) -> QueryResult<bool> {
+    let row = s::sagas.find(seen.reservation).filter(s::failure.is_null());
+    let row = row.filter(s::step.eq(seen.step.as_str())).filter(s::began_at.eq(seen.began_at));
+    Ok(diesel::delete(row.filter(s::takeovers.eq(seen.takeovers))).exec(conn)? == 1)
 }
 
 /// Removes a saga; `false` when it is not at the step that was seen.
@@ -262,12 +264,13 @@ pub(super) fn end_seen(conn: &mut Conn, seen: &Saga) -> QueryResult<bool> {
     Ok(diesel::delete(row).exec(conn)? == 1)
 }
 
-/// The saga goes to another step, if it is still at the one that was seen, going forward.
+/// The saga goes to another step, if it is still at the one that was seen, going forward, and nobody has taken it over.
 pub(crate) fn replace(conn: &mut Conn, seen: &Saga, next: &Saga) -> QueryResult<bool> {
     let row = SagaRow::from(next);
     let replaced = statement!(
         "UPDATE sagas SET step = ?, request_key = ?, payment_method = ?, charge_attempt = ?, takeovers = ?, \
-         lease_until = ?, began_at = ?, last_error = NULL WHERE reservation_id = ? AND step = ? AND began_at = ? AND failure IS NULL",
+         lease_until = ?, began_at = ?, last_error = NULL WHERE reservation_id = ? AND step = ? AND began_at = ? \
+         AND takeovers = ? AND failure IS NULL",
         row.step.as_str(),
         row.request_key.as_deref(),
         row.payment_method.as_deref(),
@@ -277,7 +280,8 @@ pub(crate) fn replace(conn: &mut Conn, seen: &Saga, next: &Saga) -> QueryResult<
         row.began_at,
         row.reservation_id,
         seen.step.as_str(),
-        seen.began_at
+        seen.began_at,
+        seen.takeovers
     )
     .exec(conn)?;
     Ok(replaced == 1)
@@ -311,18 +315,31 @@ pub(crate) fn overtake(conn: &mut Conn, seen: &Saga, how: Overtaken) -> QueryRes
     Ok(told == 1)
 }
 
-/// Turns a saga round: from now on it is undone, whoever works on it. Answers why: it may have been turned already.
-pub(crate) fn turn(conn: &mut Conn, id: Id, failure: &Failure, lease_until: Micros) -> QueryResult<Failure> {
+/// Turns a saga round: from now on it is undone, whoever works on it. Answers why: it may have been turned already. `None` when
+/// it is not its driver's any more: one that wakes up late must not undo what another has carried to its end.
+pub(crate) fn turn(
+    conn: &mut Conn,
+    seen: &Saga,
+    failure: &Failure,
+    lease_until: Micros,
+) -> QueryResult<Option<Failure>> {
     let stored = failure.to_stored();
     let turned = statement!(
-        "UPDATE sagas SET failure = ?, lease_until = ? WHERE reservation_id = ? AND failure IS NULL",
+        "UPDATE sagas SET failure = ?, lease_until = ? WHERE reservation_id = ? AND step = ? AND began_at = ? \
+         AND takeovers = ? AND failure IS NULL",
         stored.as_str(),
         lease_until,
-        id
+        seen.reservation,
+        seen.step.as_str(),
+        seen.began_at,
+        seen.takeovers
     )
     .exec(conn)?;
-    let before = if turned == 1 { None } else { find(conn, id)?.and_then(|saga| saga.failure) };
-    Ok(before.unwrap_or_else(|| failure.clone()))
+    if turned == 1 {
+        return Ok(Some(failure.clone()));
+    }
+    let is_ours = |now: &Saga| (now.step, now.began_at, now.takeovers) == (seen.step, seen.began_at, seen.takeovers);
+    Ok(find(conn, seen.reservation)?.filter(is_ours).and_then(|now| now.failure))
 }
 
 /// Leaves a saga to whoever comes first after `until`; `error` is what this try came to.

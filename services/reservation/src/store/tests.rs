@@ -1,18 +1,19 @@
-//! The upgrade of tables that were released.
+//! The upgrade of tables that were released, and what becomes of a driver that was taken over.
 
 use diesel::connection::SimpleConnection;
 use mesh::{
     on,
-    store::{Conn, Id, Store, StoreError},
+    requests::RequestKey,
+    store::{Conn, Id, Micros, Store, StoreError},
     testing::{database, first_release},
     value::{Currency, Day, Money},
 };
 use proto::listing::v1::{ReservationPolicy, reservation_policy};
 
-use super::{find, sagas};
+use super::{begin, find, sagas, settle};
 use crate::{
     MIGRATIONS, NAME,
-    domain::{Mileage, PaymentMethod, Policy, Slot, State, Stay},
+    domain::{Failure, Mileage, PaymentMethod, Policy, Reservation, Slot, State, Stay, Trouble, Wish},
     rpc::convert::to_wire,
 };
 
@@ -88,4 +89,41 @@ async fn what_the_first_tables_kept_is_readable() {
     let saga = saga.expect("readable").expect("kept");
     assert_eq!((saga.step, saga.takeovers, saga.charge_attempt), (sagas::Step::Book, 3, 0));
     assert_eq!(saga.payment_method, Some(PaymentMethod("pm_card_visa".to_owned())));
+}
+
+/// A driver that sleeps over its lease and wakes up finds its saga taken over, or ended: it neither ends nor turns it, whatever its
+/// own call came to.
+#[tokio::test]
+async fn a_driver_that_wakes_up_late_changes_nothing() {
+    let (_dir, url) = database();
+    let store = Store::open(&url, NAME, MIGRATIONS).expect("a database");
+    let now = Micros::now();
+    let wish = Wish {
+        listing: Id::generate(),
+        slot: Slot::None,
+        units: 1,
+        persons: 1,
+        note: String::new(),
+        language: String::new(),
+        payment_method: None,
+        expected_total: None,
+    };
+    let key = RequestKey::new("gil", "CreateReservation", "1");
+    let requested = Reservation::request(Id::generate(), "gil".to_owned(), &wish, now);
+    let late = sagas::Saga::begin(&requested, key, &wish, now);
+    let late_again = late.clone();
+    let in_time = sagas::Saga { takeovers: 1, ..late.clone() };
+    let failure = Failure::ComeBack(Trouble::OutOfTime);
+    let checked = store.write(move |conn| {
+        begin(conn, &key, [0; 32], &requested, &late)?;
+        assert!(sagas::take_over(conn, &late, now)?);
+        assert!(!settle(conn, &late, 1, &requested, &[], None, None)?);
+        assert_eq!(sagas::turn(conn, &late, &failure, now)?, None);
+        assert!(!sagas::replace(conn, &late, &late.at(sagas::Step::Wait, None, now, now))?);
+        let found = sagas::find(conn, requested.id)?.expect("as it was");
+        assert_eq!((found.takeovers, found.failure), (1, None));
+        assert!(settle(conn, &in_time, 1, &Reservation { version: 2, ..requested.clone() }, &[], None, None)?);
+        Ok::<_, StoreError>(sagas::turn(conn, &late_again, &failure, now)?)
+    });
+    assert_eq!(checked.await.expect("written"), None, "what is settled is not undone");
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mesh::client::Channel;
 use mesh::fault::reason_of;
 use mesh::store::{Store, StoreError};
-use mesh::testing::{TestMesh, eventually, postgres};
+use mesh::testing::{TestMesh, eventually};
 use proto::contract::Role;
 use proto::reservation::v1::reservation::State;
 use proto::view::v1::difference::Kind;
@@ -86,8 +86,9 @@ async fn booked(mesh: TestMesh) -> (Harness, Place, Vec<Story>) {
 }
 
 /// Design 4.4.6: a rebuild finds exactly what was planted, heals it under load, loses nothing, and no read fails meanwhile.
-async fn planted_differences_are_found_and_healed(mesh: TestMesh) {
-    let (harness, place, stories) = booked(mesh).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn planted_differences_are_found_and_healed_under_load() {
+    let (harness, place, stories) = booked(TestMesh::start().await).await;
     let mut harness = plant(
         harness,
         &[
@@ -152,16 +153,6 @@ async fn planted_differences_are_found_and_healed(mesh: TestMesh) {
         3 + more.len().min(497)
     );
     harness.view.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn planted_differences_are_found_and_healed_under_load() {
-    planted_differences_are_found_and_healed(TestMesh::start().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn planted_differences_on_postgres_are_found_and_healed_under_load() {
-    planted_differences_are_found_and_healed(TestMesh::start().await.on(postgres().url)).await;
 }
 
 /// What the views have seen and no stream has is not thrown away unasked.
