@@ -97,7 +97,7 @@ static STEPS: &[Step] = &[
     Step {
         name: "test-postgres",
         about: "what keeps data, on PostgreSQL; above it was on SQLite",
-        tools: &[Tool::Buf, Tool::Grpcurl, Tool::StripeMock, Tool::Python, Tool::Postgres],
+        tools: &[Tool::Buf, Tool::Grpcurl, Tool::StripeMock, Tool::Python, Tool::Postgres, Tool::Faketime],
         calls: &[Call {
             variables: &[("HOLDFAST_TEST_DATABASE", "postgres")],
             ..call(
@@ -118,6 +118,8 @@ static STEPS: &[Step] = &[
                     "replicas",
                     "--skip",
                     "databases::",
+                    "--skip",
+                    "outages::database::",
                     "--skip",
                     "up::",
                 ],

@@ -112,17 +112,7 @@ impl World {
 
     /// On this database, or on SQLite files.
     pub async fn start_on(database: Option<DatabaseUrl>, settings: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let issuer = Issuer::create(dir.path().join("keys"), &SERVICES).expect("fresh keys");
-        let mut world = Self {
-            broker: Broker::start().await,
-            processes: HashMap::new(),
-            ports: SERVICES.into_iter().map(|service| (service, free_port())).collect(),
-            issuer,
-            settings: settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            database,
-            dir,
-        };
+        let mut world = Self::without_services(database, settings).await;
         for service in SERVICES {
             world.spawn(service);
         }
@@ -130,6 +120,21 @@ impl World {
             world.ready(service).await;
         }
         world
+    }
+
+    /// As [`World::start_on`], and nobody runs yet.
+    pub async fn without_services(database: Option<DatabaseUrl>, settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let issuer = Issuer::create(dir.path().join("keys"), &SERVICES).expect("fresh keys");
+        Self {
+            broker: Broker::start().await,
+            processes: HashMap::new(),
+            ports: SERVICES.into_iter().map(|service| (service, free_port())).collect(),
+            issuer,
+            settings: settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            database,
+            dir,
+        }
     }
 
     /// The environment of every process: addresses, keys, data, broker.
