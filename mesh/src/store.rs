@@ -110,6 +110,11 @@ pub enum OpenError {
     /// The tables cannot be brought to this version.
     #[error("cannot migrate the database")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A later release has been here. What its tables mean this one cannot know, and guessing could corrupt them.
+    #[error(
+        "the database was upgraded by a later release (to {0}, unknown to this one): run that release, or restore the backup from before it"
+    )]
+    Newer(String),
     /// No thread for a connection.
     #[error("cannot start a connection thread")]
     Thread(#[source] std::io::Error),
@@ -149,7 +154,7 @@ impl Store {
     /// Opens the database and brings its tables up to date: first those of this crate, then the service's. Blocks; call it at start-up.
     ///
     /// # Errors
-    /// When the database cannot be reached or migrated, or the SQLite file belongs to another process.
+    /// When the database cannot be reached or migrated, was upgraded by a later release, or the SQLite file belongs to another process.
     pub fn open(url: &DatabaseUrl, service: &'static str, migrations: Migrations) -> Result<Self, OpenError> {
         let lock = match url {
             DatabaseUrl::Sqlite(path) => Some(open::lock(path)?),

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 pub use self::broker::{Broker, Cluster};
 pub use self::mesh::{Running, TestMesh};
 pub use self::ports::free_port;
-pub use self::postgres::{Postgres, PostgresServer, postgres};
+pub use self::postgres::{Postgres, PostgresServer, Session, postgres};
 pub use self::program::{Program, tool};
 pub use self::publisher::Publisher;
 pub use self::release::first_release;

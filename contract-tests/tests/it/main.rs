@@ -7,6 +7,7 @@ mod airbnb;
 mod approval;
 mod bad_input;
 mod booking;
+mod databases;
 mod foreign;
 mod operators;
 mod outages;

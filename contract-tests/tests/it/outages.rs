@@ -26,20 +26,20 @@ pub(crate) fn come_back(status: &Status, expected: &str) {
 }
 
 /// Told when to come back, whatever the reason.
-fn invited(status: &Status) {
+pub(crate) fn invited(status: &Status) {
     assert!(matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Aborted), "{status:?}");
     assert!(status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()), "{status:?}");
 }
 
 /// Repeats the same request, as told, until it is confirmed.
-async fn until_booked(guest: &Caller, request: &CreateReservationRequest) -> Reservation {
+pub(crate) async fn until_booked(guest: &Caller, request: &CreateReservationRequest) -> Reservation {
     let booked = eventually(PATIENCE, || async { guest.reserve(request).await.ok() }).await;
     assert_eq!(booked.state(), State::Confirmed);
     booked
 }
 
 /// Everything a customer is shown of a cancelled or confirmed reservation is there, once: the two or four messages, the trip's state.
-async fn until_complete(guest: &Caller, reservation: &Reservation) {
+pub(crate) async fn until_complete(guest: &Caller, reservation: &Reservation) {
     let messages = if reservation.state() == State::Cancelled { 4 } else { 2 };
     assert_eq!(guest.until_told(&reservation.name, messages).await.len(), messages, "each message once");
     guest

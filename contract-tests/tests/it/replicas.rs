@@ -153,6 +153,17 @@ async fn a_saga_whose_process_died_is_carried_on_by_the_other() {
     world.audit();
 }
 
+/// K55: all six of one service find no tables at first.
+#[tokio::test]
+async fn six_processes_start_together_on_an_empty_database() {
+    for _ in 0..5 {
+        let world = World::without_services(Some(postgres().url), &[]).await;
+        // Each start waits only for its own; all are begun before the first is waited for.
+        let starts: Vec<_> = (0..6).map(|_| Replicas::start(&world, &["reservation"])).collect();
+        drop(futures_util::future::join_all(starts).await);
+    }
+}
+
 /// A file has one process at a time. The second one says so and ends; the first one notices nothing.
 #[tokio::test]
 async fn a_second_process_on_the_same_file_is_refused() {

@@ -119,6 +119,38 @@ static STEPS: &[Step] = &[
         ],
     },
     Step {
+        name: "test-postgres",
+        about: "what keeps data, on PostgreSQL; above it was on SQLite",
+        tools: &[Tool::Buf, Tool::Grpcurl, Tool::StripeMock, Tool::Python, Tool::Postgres, Tool::Faketime],
+        calls: &[Call {
+            variables: &[("HOLDFAST_TEST_DATABASE", "postgres")],
+            ..call(
+                "cargo",
+                &[
+                    // All packages, or others' features would have everything compiled once more. Not the gates, which have other names.
+                    "test",
+                    "--workspace",
+                    "--locked",
+                    "--lib",
+                    "--test",
+                    "it",
+                    "--",
+                    // What has chosen its database by itself has run already.
+                    "--skip",
+                    "postgres",
+                    "--skip",
+                    "replicas",
+                    "--skip",
+                    "databases::",
+                    "--skip",
+                    "outages::database::",
+                    "--skip",
+                    "up::",
+                ],
+            )
+        }],
+    },
+    Step {
         name: "doc",
         about: "the documentation builds, links included",
         tools: &[],

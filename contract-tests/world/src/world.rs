@@ -138,7 +138,7 @@ impl World {
 
     /// On this database, or on SQLite files.
     pub async fn start_on(database: Option<DatabaseUrl>, settings: &[(&str, &str)]) -> Self {
-        let mut world = Self::prepare(Setup { program: holdfast(), database, settings, quiet: false }).await;
+        let mut world = Self::without_services(database, settings).await;
         world.begin_all().await;
         world
     }
@@ -171,6 +171,11 @@ impl World {
         for service in SERVICES {
             self.ready(service).await;
         }
+    }
+
+    /// As [`World::start_on`], and nobody runs yet.
+    pub async fn without_services(database: Option<DatabaseUrl>, settings: &[(&str, &str)]) -> Self {
+        Self::prepare(Setup { program: holdfast(), database, settings, quiet: false }).await
     }
 
     /// The environment of every process: addresses, keys, data, broker.

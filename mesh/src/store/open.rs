@@ -1,5 +1,6 @@
 //! Opening connections: pragmas, search path, the one-process lock of an SQLite file, migrations.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,9 @@ use diesel::migration::MigrationSource;
 use diesel::pg::PgConnection;
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, ConnectionError, QueryResult};
-use diesel_migrations::{MigrationHarness, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+use super::transaction::SESSION_LIMIT_MS;
 use super::{Conn, DatabaseUrl, Migrations, OpenError};
 use crate::crash_point;
 
@@ -63,7 +65,7 @@ fn open_postgres(url: &str, service: &str) -> Result<Conn, ConnectionError> {
     let mut conn = PgConnection::establish(&with_patience(url))?;
     conn.batch_execute(&format!(
         "SET search_path TO \"{service}\"; SET application_name TO 'holdfast-{service}'; SET synchronous_commit TO on; \
-         SET statement_timeout TO '30s'; SET lock_timeout TO '10s'; SET idle_in_transaction_session_timeout TO '60s'"
+         SET statement_timeout TO {SESSION_LIMIT_MS}; SET lock_timeout TO '10s'; SET idle_in_transaction_session_timeout TO '60s'"
     ))
     .map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(Conn::Postgres(conn))
@@ -113,15 +115,13 @@ pub(super) fn migrate(url: &DatabaseUrl, service: &'static str, migrations: Migr
     match url {
         DatabaseUrl::Sqlite(path) => {
             let Conn::Sqlite(mut conn) = open_sqlite(path, SQLITE_PRAGMAS)? else { unreachable!("opened as SQLite") };
-            run(&mut conn, MESH_MIGRATIONS.sqlite)?;
-            run(&mut conn, migrations.sqlite)?;
+            run(&mut conn, [MESH_MIGRATIONS.sqlite, migrations.sqlite])?;
         }
         DatabaseUrl::Postgres(url) => {
             let Conn::Postgres(mut conn) = open_postgres(url, service)? else { unreachable!("opened as PostgreSQL") };
             prepare_schema(&mut conn, service).map_err(|source| OpenError::Migrate(Box::new(source)))?;
             // The session, and with it the lock, ends when this function returns.
-            run(&mut conn, MESH_MIGRATIONS.postgres)?;
-            run(&mut conn, migrations.postgres)?;
+            run(&mut conn, [MESH_MIGRATIONS.postgres, migrations.postgres])?;
             crash_point!("mesh.migration.unlocking");
         }
     }
@@ -135,15 +135,27 @@ fn prepare_schema(conn: &mut PgConnection, service: &str) -> QueryResult<()> {
     conn.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS \"{service}\""))
 }
 
-fn run<C, S>(conn: &mut C, source: S) -> Result<(), OpenError>
+/// Each migration is a transaction: a process that is killed leaves whole ones behind, and the next one goes on.
+fn run<C>(conn: &mut C, sources: [EmbeddedMigrations; 2]) -> Result<(), OpenError>
 where
     C: MigrationHarness<C::Backend> + Connection + 'static,
-    S: MigrationSource<C::Backend>,
+    EmbeddedMigrations: MigrationSource<C::Backend>,
 {
-    for migration in conn.pending_migrations(source).map_err(OpenError::Migrate)? {
-        crash_point!("mesh.migration.pending");
-        conn.run_migration(&migration).map_err(OpenError::Migrate)?;
-        crash_point!("mesh.migration.applied");
+    let mut known = HashSet::new();
+    for source in &sources {
+        let migrations = source.migrations().map_err(OpenError::Migrate)?;
+        known.extend(migrations.iter().map(|migration| migration.name().version().as_owned()));
+    }
+    let applied = conn.applied_migrations().map_err(OpenError::Migrate)?;
+    if let Some(unknown) = applied.into_iter().filter(|version| !known.contains(version)).max() {
+        return Err(OpenError::Newer(unknown.to_string()));
+    }
+    for source in sources {
+        for migration in conn.pending_migrations(source).map_err(OpenError::Migrate)? {
+            crash_point!("mesh.migration.pending");
+            conn.run_migration(&migration).map_err(OpenError::Migrate)?;
+            crash_point!("mesh.migration.applied");
+        }
     }
     Ok(())
 }

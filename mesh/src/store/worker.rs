@@ -13,6 +13,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use super::job::Job;
 use super::open::Opener;
 use super::signal::CommitSignal;
+use super::transaction::SESSION_LIMIT_MS;
 use super::{Conn, StoreError, transaction};
 use crate::deadline::Deadline;
 
@@ -34,11 +35,13 @@ pub(super) struct Link {
     opener: Opener,
     conn: Option<Conn>,
     failed: Option<(Instant, String)>,
+    /// What a statement of this session may take, in milliseconds.
+    read_limit_ms: u64,
 }
 
 impl Link {
     pub(super) fn new(opener: Opener, conn: Conn) -> Self {
-        Self { opener, conn: Some(conn), failed: None }
+        Self { opener, conn: Some(conn), failed: None, read_limit_ms: SESSION_LIMIT_MS }
     }
 
     fn get(&mut self) -> Result<&mut Conn, StoreError> {
@@ -52,6 +55,7 @@ impl Link {
                 Ok(conn) => {
                     tracing::info!(database = %self.opener, "database connection opened again");
                     self.failed = None;
+                    self.read_limit_ms = SESSION_LIMIT_MS;
                     self.conn = Some(conn);
                 }
                 Err(error) => {
@@ -69,6 +73,16 @@ impl Link {
         if let Err(error) = transaction::begin(self.get()?, deadline) {
             self.drop_broken(&error);
             transaction::begin(self.get()?, deadline)?;
+        }
+        self.get()
+    }
+
+    /// A connection for reading, a new one if the present one turns out to be dead.
+    fn reading(&mut self, deadline: Option<Deadline>) -> Result<&mut Conn, StoreError> {
+        self.get()?;
+        let conn = self.conn.as_mut().expect("opened above");
+        if let Err(error) = transaction::limit_read(conn, deadline, &mut self.read_limit_ms) {
+            self.drop_broken(&error);
         }
         self.get()
     }
@@ -211,7 +225,7 @@ fn write_one(link: &mut Link, mut job: Box<dyn Job>, signal: &CommitSignal) {
 }
 
 fn read_one(link: &mut Link, mut job: Box<dyn Job>) {
-    match link.get() {
+    match link.reading(job.deadline()) {
         Err(error) => job.revoke(error),
         Ok(conn) => {
             if !job.run(conn) && !transaction::is_usable(conn) {

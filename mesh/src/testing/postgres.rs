@@ -9,9 +9,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use diesel::Connection;
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::pg::PgConnection;
+use diesel::sql_types::Bool;
+use diesel::{Connection, RunQueryDsl};
 use rustix::process::{Signal, geteuid};
 
 use super::free_port;
@@ -152,10 +154,49 @@ impl Postgres {
     /// # Panics
     /// When the server does not answer.
     pub fn cut_connections(&self) {
+        self.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    }
+
+    /// Runs SQL in it, on a connection for the purpose.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub fn run(&self, sql: &str) {
+        self.session().run(sql);
+    }
+
+    /// One more connection to it, for locks that a test holds.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    #[must_use]
+    pub fn session(&self) -> Session {
         let DatabaseUrl::Postgres(url) = &self.url else { unreachable!("made as PostgreSQL") };
-        let mut conn = PgConnection::establish(url).expect("the server answers");
-        conn.batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
-            .expect("allowed to");
+        Session(PgConnection::establish(url).expect("the server answers"))
+    }
+}
+
+/// A connection of the test's own; what it has not committed is undone when it is dropped.
+pub struct Session(PgConnection);
+
+impl Session {
+    /// Runs SQL on it.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub fn run(&mut self, sql: &str) {
+        self.0.batch_execute(sql).expect("the server takes it");
+    }
+
+    /// Whether somebody waits for a lock that this one holds.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub fn blocks_somebody(&mut self) -> bool {
+        // Not of pg_stat_activity: a transaction sees that as it was when it first looked.
+        let blocked =
+            "EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))";
+        diesel::select(sql::<Bool>(blocked)).get_result(&mut self.0).expect("the server answers")
     }
 }
 

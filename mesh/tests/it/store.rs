@@ -3,11 +3,14 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
 use mesh::deadline::{self, Deadline};
+use mesh::outbox;
 use mesh::store::{Conn, DatabaseUrl, OpenError, POSTGRES_CONNECTIONS, Store, StoreError};
-use mesh::testing::{database, eventually, postgres, sqlite};
+use mesh::testing::{Broker, database, eventually, first_release, postgres, sqlite};
 use tokio::task::JoinSet;
 
+use crate::events::{all_published, relay, stream_content};
 use crate::things;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -229,21 +232,50 @@ async fn work_whose_deadline_passes_in_the_queue_never_starts() {
     assert_eq!(things::number(&store, "late").await, None);
 }
 
+/// K3: nobody waits for it any more, so the server does not go on either.
 #[tokio::test]
 async fn a_postgres_statement_stops_at_the_deadline() {
     let store = things::open(&postgres().url);
+    let sleep =
+        |conn: &mut Conn| mesh::on!(conn, c => c.batch_execute("SELECT pg_sleep(30)")).map_err(StoreError::from);
     let started = std::time::Instant::now();
-    let slow = deadline::scope(
-        Deadline::after(Duration::from_millis(50)),
-        store.write(|conn| {
-            use diesel::connection::SimpleConnection;
-            mesh::on!(conn, c => c.batch_execute("SELECT pg_sleep(20)"))?;
-            Ok::<_, StoreError>(())
-        }),
-    );
-    let stopped = slow.await;
-    assert!(matches!(stopped, Err(StoreError::Deadline)), "{stopped:?}");
+    let within = || Deadline::after(Duration::from_millis(50));
+    let written = deadline::scope(within(), store.write(sleep)).await;
+    assert!(matches!(written, Err(StoreError::Deadline)), "{written:?}");
+    let read = deadline::scope(within(), store.read(sleep)).await;
+    assert!(matches!(read, Err(StoreError::Deadline)), "{read:?}");
     assert!(started.elapsed() < SOON);
+    // That was this one's limit only.
+    for _ in 0..2 * POSTGRES_CONNECTIONS {
+        let nap =
+            |conn: &mut Conn| mesh::on!(conn, c => c.batch_execute("SELECT pg_sleep(0.2)")).map_err(StoreError::from);
+        store.read(nap).await.expect("has all the time");
+    }
+}
+
+/// Of two transactions that wait for each other the database ends one. Its caller is told, and succeeds when it comes back.
+#[tokio::test]
+async fn a_deadlock_s_victim_loses_nothing_but_its_turn() {
+    let store = things::open(&postgres().url);
+    let both_hold_one = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let add_both = |first: &'static str, second: &'static str| {
+        let both_hold_one = both_hold_one.clone();
+        store.write(move |conn| {
+            things::add(conn, first, 1)?;
+            both_hold_one.wait();
+            Ok::<_, StoreError>(things::add(conn, second, 1)?)
+        })
+    };
+    let (one, other) = tokio::join!(add_both("left", "right"), add_both("right", "left"));
+    assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+    let victim = one.err().or(other.err()).expect("one of them");
+    assert!(matches!(victim, StoreError::Database(_)), "which is answered UNAVAILABLE: {victim:?}");
+    let again = store.write(|conn| {
+        things::add(conn, "left", 1)?;
+        Ok::<_, StoreError>(things::add(conn, "right", 1)?)
+    });
+    assert_eq!(again.await.expect("free now"), 2);
+    assert_eq!(things::number(&store, "left").await, Some(2));
 }
 
 #[tokio::test]
@@ -261,19 +293,36 @@ async fn cut_postgres_connections_are_opened_again() {
 }
 
 #[tokio::test]
-async fn many_processes_may_start_on_an_empty_database() {
-    let url = postgres().url;
-    let starts: Vec<_> = (0..4)
-        .map(|_| {
-            std::thread::spawn({
-                let url = url.clone();
-                move || drop(things::open(&url))
-            })
-        })
-        .collect();
-    for start in starts {
-        start.join().expect("opens");
+async fn a_database_of_a_later_release_is_refused() {
+    let (_dir, url) = database();
+    let store = things::open(&url);
+    let later = "INSERT INTO __diesel_schema_migrations (version) VALUES ('0002')";
+    let upgrade = |conn: &mut Conn| mesh::on!(conn, c => c.batch_execute(later)).map_err(StoreError::from);
+    store.write(upgrade).await.expect("as the later release did");
+    drop(store);
+    let Err(error) = Store::open(&url, things::SERVICE, things::migrations()) else { panic!("opened") };
+    assert!(matches!(&error, OpenError::Newer(version) if version == "0002"), "{error:?}");
+}
+
+/// This crate's own tables of the first release, with an event that was published and one that was not.
+#[tokio::test]
+async fn the_outbox_of_the_first_release_is_published_after_the_upgrade() {
+    let (_dir, url) = database();
+    {
+        let conn = &mut first_release(&url, things::SERVICE, things::migrations());
+        let events = [things::made("things/told", 1), things::made("things/waiting", 1)];
+        outbox::push_all(conn, things::SERVICE, &events).expect("two events");
+        let told = "UPDATE outbox SET published_at = created_at WHERE aggregate = 'things/told'; UPDATE outbox_progress SET stream_sequence = 1";
+        mesh::on!(conn, c => c.batch_execute(told)).expect("as its relay did");
     }
+    let (broker, store) = (Broker::start().await, things::open(&url));
+    let relay = relay(&store, &broker).await;
+    all_published(&store).await;
+    // The new broker has not what was told: that is told again.
+    let mut content = stream_content(&broker, "TEST").await;
+    content.sort_unstable();
+    assert_eq!(content, [("things/told".to_owned(), 1), ("things/waiting".to_owned(), 1)]);
+    relay.stop().await;
 }
 
 #[tokio::test]
