@@ -4,13 +4,14 @@ use std::{fs, path::Path, process::Command};
 
 use contract::{
     guard::{self, Outcome},
+    release::{self, Cut},
     sources::{Sources, without_source_info},
 };
 use proto::contract::FILE_DESCRIPTOR_SET;
 
 use crate::{
     edits::ours_on_disk,
-    repository::{Repository, contract, ours},
+    repository::{Repository, contract, cut, ours},
 };
 
 fn git(folder: &Path, arguments: &[&str]) -> String {
@@ -95,6 +96,18 @@ fn a_release_is_made_again_from_what_git_has() {
     assert!(outcome.offences.is_empty() && outcome.unknown.is_empty(), "{outcome:?}");
     let text = repository.contract(&["guard", "--require-history"], 0);
     assert_eq!(text, "offences: 0, commits: 1, releases rebuilt: 1\n");
+}
+
+#[test]
+fn a_release_that_is_not_what_its_sources_compile_to_is_found() {
+    let repository = committed();
+    append(&repository, "proto/holdfast/voucher/v1/voucher.proto", "message More {}\n");
+    commit(&repository, "other contracts than those of the build");
+    let tree = git(repository.path(), &["rev-parse", "HEAD:proto"]);
+    let forged = Cut { tree: tree.trim(), ..cut(FILE_DESCRIPTOR_SET, "0.1.0") };
+    release::first(&repository.project(), &forged).unwrap();
+    commit(&repository, "release 0.1.0");
+    offends(&guarded(&repository), "0.1.0 is not what its sources, the tree ");
 }
 
 #[test]
