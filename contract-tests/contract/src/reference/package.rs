@@ -16,7 +16,9 @@ use crate::meaning::{
 pub(super) fn page(book: &Book<'_>, package: &str) -> String {
     let files = book.files(package);
     let (with_events, without): (Vec<_>, Vec<_>) = files.iter().partition(|file| is_of_events(file));
-    let about: Vec<&str> = without.iter().map(|file| book.comment(file, &PACKAGE)).collect();
+    let mut about: Vec<&str> = without.iter().map(|file| book.comment(file, &PACKAGE)).collect();
+    // Files may say the same of their package.
+    about.dedup();
     let mut page = format!("# {package}\n\n{}\n", about.join("\n\n"));
     let inlined = inlined(book);
     for service in book.services(package) {
