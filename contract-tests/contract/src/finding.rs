@@ -49,6 +49,14 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Finding {
+    /// What a waiver calls it: `<symbol>::<rule>`. Whatever else breaks the same rule at the same symbol has it too.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}::{}", self.symbol, self.rule.id)
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.as_deref().unwrap_or("(gone)"))?;

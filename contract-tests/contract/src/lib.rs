@@ -5,25 +5,47 @@
 //! our own contracts and require buf to find the same at the same places. The rules that begin with `SEM_` are ours: they
 //! read what the options say, which buf does not. [`RULES`] lists all.
 //!
-//! [`baseline`] holds the contracts as they were released; [`baseline::check`] compares today's with them. It fails when
-//! the baseline is missing, altered or empty: a gate that compares with nothing would always be open.
+//! [`Baseline`] holds the contracts as they were released, and [`judge`] compares today's with every release that is still
+//! supported. Exceptions are [`Waiver`]s, exact and for one release. [`release`] moves the baseline, [`guard`] watches that
+//! nothing else does, [`changelog`] and [`reference`](mod@reference) write what people read.
 //!
-//! It does not compile: give it descriptor sets, with imports and, for places, with source information. Editions are
-//! refused. Of `buf.validate` it compares the rules of fields, not those of messages and oneofs, which our contracts do
-//! not use. It knows one released set, so it cannot say for how many releases something was deprecated before it went,
-//! and it grants no exceptions.
+//! Editions are refused. Of `buf.validate` the rules of fields are compared, not those of messages and oneofs, which our
+//! contracts do not use. Sets need their imports and, for places, source information.
 
 pub mod baseline;
+pub mod changelog;
+mod comments;
+mod digest;
+mod explain;
 mod finding;
+mod gate;
+mod git;
+pub mod guard;
 mod meaning;
+mod project;
+pub mod reference;
+pub mod release;
 pub mod report;
 mod rules;
 mod set;
+pub mod sources;
 mod structure;
+mod surface;
+mod version;
+pub mod waivers;
 
+pub use baseline::{Baseline, BaselineError, Entry, Release};
+pub use explain::{Guide, explain};
 pub use finding::{Finding, Span};
+pub use gate::{DEPRECATED_FOR, Judged, Judgement, WaiveError, judge, waiver};
+pub use git::{Git, GitError};
+pub use project::Project;
+pub use release::ReleaseError;
 pub use rules::{RULES, Rule, Tier};
 pub use set::{DescriptorSet, SetError};
+pub use surface::{Surface, Symbol, SymbolKind};
+pub use version::{Step, Version, VersionError};
+pub use waivers::{Waiver, WaiversError};
 
 use finding::At;
 

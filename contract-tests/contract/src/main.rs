@@ -1,29 +1,40 @@
-//! `contract`: stops a change of the contracts that would break somebody.
+//! `contract`: stops a change of the contracts that would break somebody, and releases those that do not.
 //!
 //! Exit codes: 0, nothing breaks (there may be notices); 1, something breaks; 2, the comparison could not be made: wrong
 //! arguments, a set that cannot be read or trusted, a baseline that is missing, altered or empty.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use contract::{DescriptorSet, Finding, RULES, baseline, compare, report};
+use contract::{
+    Baseline, DescriptorSet, Project, RULES, ReleaseError, Surface, Version,
+    baseline::OURS,
+    compare, explain, guard, judge, reference,
+    release::{self, Cut},
+    report, waiver, waivers,
+};
 
 /// Stops a change of the contracts that would break a caller, a consumer or a stored event.
 #[derive(Parser)]
 #[command(after_help = "Exit codes: 0 nothing breaks, 1 something breaks, 2 the comparison could not be made.")]
 struct Arguments {
+    /// The repository with the baseline, the waivers and the documents.
+    #[arg(long, global = true, default_value_os_t = Project::own_root())]
+    root: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compares the contracts of this build with the released ones.
+    /// Compares contracts with every supported release.
     Check {
-        /// The released descriptor set; its SHA-256 lies beside it.
-        #[arg(long, default_value_os_t = baseline::default_path())]
-        baseline: PathBuf,
+        /// A descriptor set, imports included; without it, the contracts of this build.
+        new: Option<PathBuf>,
         /// How to write what is found.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -42,12 +53,54 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Makes the contracts of this build the released ones.
-    Accept {
-        /// The descriptor set to replace; its SHA-256 lies beside it.
-        #[arg(long, default_value_os_t = baseline::default_path())]
-        baseline: PathBuf,
+    /// Writes an exception for a finding that `check` tells of.
+    Waive {
+        /// `<symbol>::<rule>`.
+        finding: String,
+        /// Why nobody is hurt, or why it must be.
+        #[arg(long)]
+        reason: String,
+        /// Who answers for it.
+        #[arg(long)]
+        owner: String,
+        /// The last release that may ship it.
+        #[arg(long)]
+        expires: Version,
+        /// The set to compare, as for `check`.
+        #[arg(long)]
+        new: Option<PathBuf>,
     },
+    /// Makes the committed contracts a release: adds it to the baseline, takes its waivers, writes the changelog.
+    Release {
+        /// Greater than the last; how much, what it holds decides.
+        version: Version,
+        /// The day, YYYY-MM-DD; without it, that of the last commit.
+        #[arg(long)]
+        date: Option<String>,
+        /// Begin a baseline where there is none.
+        #[arg(long)]
+        first: bool,
+    },
+    /// Ends the support of a release: nothing is compared with it any more.
+    Retire {
+        /// Any release but the last.
+        version: Version,
+    },
+    /// Looks for commits that moved the baseline as they must not, and makes every release again from its sources.
+    Guard {
+        /// Fail, too, where git has not all of the history.
+        #[arg(long)]
+        require_history: bool,
+    },
+    /// Tells of a rule what it finds, whom breaking it hurts, and the ways out.
+    Explain {
+        /// As `check` names it.
+        rule: String,
+    },
+    /// Writes the API reference.
+    Reference,
+    /// Lists what the contracts promise, a line each, sorted.
+    Surface,
     /// Lists every rule.
     Rules,
 }
@@ -56,10 +109,22 @@ enum Command {
 enum Format {
     Text,
     Json,
+    Github,
+}
+
+impl From<Format> for report::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+            Format::Github => Self::Github,
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    let arguments = Arguments::parse();
+    match run(&Project::at(&arguments.root), arguments.command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("contract: {error:#}");
@@ -68,21 +133,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(project: &Project, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Check { baseline, format } => Ok(tell(&baseline::check(&baseline)?, format)),
+        Command::Check { new, format } => check(project, new.as_deref(), format),
         Command::Diff { against, new, only, format } => {
             let old = DescriptorSet::read(&against, &only).with_context(|| format!("in {}", against.display()))?;
-            let new = match new {
-                Some(path) => DescriptorSet::read(&path, &only).with_context(|| format!("in {}", path.display()))?,
-                None => DescriptorSet::decode(proto::contract::FILE_DESCRIPTOR_SET, &only)?,
-            };
-            Ok(tell(&compare(&old, &new), format))
+            let findings = compare(&old, &set(new.as_deref(), &only)?);
+            print!("{}", report::write(&findings, format.into()));
+            Ok(code(report::breaking(&findings) == 0))
         }
-        Command::Accept { baseline } => {
-            baseline::accept(&baseline, proto::contract::FILE_DESCRIPTOR_SET)
-                .with_context(|| format!("cannot write {}", baseline.display()))?;
-            println!("released: {}", baseline.display());
+        Command::Waive { finding, reason, owner, expires, new } => {
+            waive(project, &finding, (&reason, &owner), expires, new.as_deref())
+        }
+        Command::Release { version, date, first } => release(project, version, date, first),
+        Command::Retire { version } => {
+            release::retire(project, version)?;
+            println!("nothing is compared with {version} any more");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Guard { require_history } => guard(project, require_history),
+        Command::Explain { rule } => explain_rule(&rule),
+        Command::Reference => {
+            reference::write(&project.reference(), &set(None, OURS)?).context("the reference cannot be written")?;
+            println!("written: {}", project.reference().display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Surface => {
+            print!("{}", Surface::of(&set(None, OURS)?));
             Ok(ExitCode::SUCCESS)
         }
         Command::Rules => {
@@ -94,11 +171,81 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-fn tell(findings: &[Finding], format: Format) -> ExitCode {
-    let format = match format {
-        Format::Text => report::Format::Text,
-        Format::Json => report::Format::Json,
-    };
-    print!("{}", report::write(findings, format));
-    if report::breaking(findings) == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+/// The set in a file, or that of this build.
+fn set(path: Option<&Path>, only: &str) -> Result<DescriptorSet> {
+    match path {
+        Some(path) => DescriptorSet::read(path, only).with_context(|| format!("in {}", path.display())),
+        None => Ok(DescriptorSet::decode(proto::contract::FILE_DESCRIPTOR_SET, only)?),
+    }
+}
+
+fn code(passes: bool) -> ExitCode {
+    if passes { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn check(project: &Project, new: Option<&Path>, format: Format) -> Result<ExitCode> {
+    let judgement = judge(&Baseline::read(&project.baseline())?, &waivers::read(&project.waivers())?, &set(new, OURS)?);
+    print!("{}", report::judgement(&judgement, format.into()));
+    Ok(code(judgement.passes()))
+}
+
+fn waive(project: &Project, id: &str, who: (&str, &str), expires: Version, new: Option<&Path>) -> Result<ExitCode> {
+    let made = waiver(&Baseline::read(&project.baseline())?, &set(new, OURS)?, id, who, expires)?;
+    // One that covered an earlier form of the change gives way.
+    let mut waivers = waivers::read(&project.waivers())?;
+    waivers.retain(|waiver| waiver.id() != made.id());
+    waivers.push(made);
+    waivers::write(&project.waivers(), &waivers)?;
+    println!("waived until {expires}: {id}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn release(project: &Project, version: Version, date: Option<String>, first: bool) -> Result<ExitCode> {
+    let bytes = proto::contract::FILE_DESCRIPTOR_SET;
+    let (tree, committed) = release::committed(project, bytes)?;
+    let cut = Cut { bytes, version, date: date.as_deref().unwrap_or(&committed), tree: &tree };
+    let released = if first { release::first(project, &cut) } else { release::release(project, &cut) };
+    match released {
+        Ok(()) => {
+            println!("released: {version}; commit the baseline, the waivers and the changelog, and nothing else");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(ReleaseError::Stopped(judgement)) => {
+            print!("{}", report::judgement(&judgement, report::Format::Text));
+            Ok(ExitCode::from(1))
+        }
+        Err(error @ (ReleaseError::Small { .. } | ReleaseError::Expired { .. })) => {
+            println!("{error}");
+            Ok(ExitCode::from(1))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn guard(project: &Project, require_history: bool) -> Result<ExitCode> {
+    let outcome = guard::guard(project)?;
+    outcome.offences.iter().for_each(|offence| println!("{offence}"));
+    outcome.unknown.iter().for_each(|unknown| println!("not judged: {unknown}"));
+    println!(
+        "offences: {}, commits: {}, releases rebuilt: {}",
+        outcome.offences.len(),
+        outcome.commits,
+        outcome.rebuilt
+    );
+    if require_history && outcome.offences.is_empty() && !outcome.unknown.is_empty() {
+        bail!("not all of the history is there");
+    }
+    Ok(code(outcome.offences.is_empty()))
+}
+
+fn explain_rule(id: &str) -> Result<ExitCode> {
+    let rule = RULES
+        .iter()
+        .find(|rule| rule.id == id)
+        .with_context(|| format!("{id} is no rule; `contract rules` lists them"))?;
+    let guide = explain(rule);
+    println!("{} [{}]\n  finds     {}\n  hurts     {}", rule.id, rule.tier.as_str(), rule.finds, guide.hurts);
+    guide.ways_out.iter().for_each(|way| println!("  way out   {way}"));
+    println!("  waive     {}", waivers::never(rule).map_or("for one release, by name", |why| why));
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,13 +4,13 @@
 //! both sides may be neither. Directions are those of the old set: they are what somebody relies on.
 
 mod enums;
-mod events;
+pub(crate) mod events;
 mod fields;
-mod life;
-mod options;
+pub(crate) mod life;
+pub(crate) mod options;
 mod reach;
-mod rpcs;
-mod validation;
+pub(crate) mod rpcs;
+pub(crate) mod validation;
 
 use crate::Diff;
 

@@ -131,6 +131,7 @@ rules! {
     SEM_EVENT_KEY_CHANGED Meaning "an event is about something else";
     SEM_PACKED_CHANGED Meaning "a repeated number is packed, or no longer";
     SEM_REDACT_LOST Meaning "a secret is no longer hidden from logs";
+    SEM_REMOVAL_WITHOUT_DEPRECATION Meaning "something went that was not deprecated in the last two releases";
     SEM_DEPRECATED Notice "something became deprecated";
     SEM_UNDEPRECATED Notice "something is no longer deprecated";
     SEM_DOC_CHANGED Notice "a comment changed, and perhaps a meaning with it";

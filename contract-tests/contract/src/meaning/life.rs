@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use prost_reflect::{DynamicMessage, FileDescriptor};
 
 use super::options::flag;
-use crate::{DescriptorSet, Diff, finding::At, rules};
+use crate::{DescriptorSet, Diff, comments::Comments, finding::At, rules};
 
 /// Something with a name, wherever it is.
-struct Symbol {
-    file: FileDescriptor,
-    path: Vec<i32>,
+pub(crate) struct Symbol {
+    pub(crate) file: FileDescriptor,
+    pub(crate) path: Vec<i32>,
     options: DynamicMessage,
 }
 
@@ -21,7 +21,7 @@ pub(crate) fn compare(diff: &mut Diff<'_>) {
         let Some(released) = old.get(name) else { continue };
         deprecation(diff, name, released, now);
         // A set without source information has no comments to compare.
-        if let (Some(was), Some(is)) = (was.on(released), is.on(now))
+        if let (Some(was), Some(is)) = (was.on(&released.file, &released.path), is.on(&now.file, &now.path))
             && was != is
         {
             diff.add(&rules::SEM_DOC_CHANGED, At::path(&now.file, &now.path), name, "its comment changed");
@@ -39,7 +39,7 @@ fn deprecation(diff: &mut Diff<'_>, name: &str, old: &Symbol, new: &Symbol) {
 }
 
 /// By full name; fields and values are compared under the name they have.
-fn symbols(set: &DescriptorSet) -> BTreeMap<String, Symbol> {
+pub(crate) fn symbols(set: &DescriptorSet) -> BTreeMap<String, Symbol> {
     let mut symbols = BTreeMap::new();
     let mut add = |name: &str, file: FileDescriptor, path: &[i32], options| {
         symbols.insert(name.to_owned(), Symbol { file, path: path.to_vec(), options });
@@ -63,25 +63,4 @@ fn symbols(set: &DescriptorSet) -> BTreeMap<String, Symbol> {
         }
     }
     symbols
-}
-
-/// The comments above things, by file and path.
-struct Comments(BTreeMap<(String, Vec<i32>), String>);
-
-impl Comments {
-    fn of(set: &DescriptorSet) -> Self {
-        let mut comments = BTreeMap::new();
-        for file in set.files() {
-            let Some(info) = &file.file_descriptor_proto().source_code_info else { continue };
-            for location in &info.location {
-                let key = (file.name().to_owned(), location.path.clone());
-                comments.insert(key, location.leading_comments().trim().to_owned());
-            }
-        }
-        Self(comments)
-    }
-
-    fn on(&self, symbol: &Symbol) -> Option<&String> {
-        self.0.get(&(symbol.file.name().to_owned(), symbol.path.clone()))
-    }
 }

@@ -31,6 +31,7 @@ pub(crate) enum Behavior {
     OutputOnly = 3,
     InputOnly = 4,
     Immutable = 5,
+    Identifier = 8,
 }
 
 pub(crate) fn behaves(field: &FieldDescriptor, behavior: Behavior) -> bool {

@@ -12,8 +12,8 @@ const HTTP: [i32; 2] = [OPTIONS, 72_295_728];
 const ACCESS: [i32; 2] = [OPTIONS, 50001];
 const DEADLINE: [i32; 2] = [OPTIONS, 50002];
 const ERRORS: [i32; 2] = [OPTIONS, 50003];
-const IDEMPOTENT: i32 = 2;
-const NO_SIDE_EFFECTS: i32 = 1;
+pub(crate) const IDEMPOTENT: i32 = 2;
+pub(crate) const NO_SIDE_EFFECTS: i32 = 1;
 
 pub(crate) fn compare(diff: &mut Diff<'_>, old: &MethodDescriptor, new: &MethodDescriptor) {
     access(diff, old, new);
@@ -35,7 +35,7 @@ fn at(rpc: &MethodDescriptor, option: &[i32]) -> At {
     At::option(&rpc.parent_file(), rpc.path(), option)
 }
 
-fn option(rpc: &MethodDescriptor, name: &str) -> Option<DynamicMessage> {
+pub(crate) fn option(rpc: &MethodDescriptor, name: &str) -> Option<DynamicMessage> {
     extension(&rpc.options(), name)?.as_message().cloned()
 }
 
@@ -51,14 +51,14 @@ fn access(diff: &mut Diff<'_>, old: &MethodDescriptor, new: &MethodDescriptor) {
 }
 
 /// Roles and services by name.
-fn callers(rpc: &MethodDescriptor) -> BTreeSet<String> {
+pub(crate) fn callers(rpc: &MethodDescriptor) -> BTreeSet<String> {
     let Some(access) = option(rpc, "holdfast.options.v1.access") else { return BTreeSet::new() };
     let roles = list(&access, "roles").into_iter().map(|role| enum_name(&access, "roles", &role));
     let services = list(&access, "services").into_iter().filter_map(|name| name.as_str().map(str::to_owned));
     roles.chain(services).collect()
 }
 
-fn enum_name(message: &DynamicMessage, field: &str, value: &Value) -> String {
+pub(crate) fn enum_name(message: &DynamicMessage, field: &str, value: &Value) -> String {
     let number = value.as_enum_number().unwrap_or_default();
     let name = message.descriptor().get_field_by_name(field).and_then(|field| match field.kind() {
         Kind::Enum(descriptor) => Some(descriptor.get_value(number)?.name().to_owned()),
@@ -111,9 +111,9 @@ fn reasons(rpc: &MethodDescriptor) -> BTreeMap<String, BTreeSet<String>> {
 
 /// A verb and path, and which fields are the bodies.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Binding {
-    route: String,
-    bodies: (String, String),
+pub(crate) struct Binding {
+    pub(crate) route: String,
+    pub(crate) bodies: (String, String),
 }
 
 fn http(diff: &mut Diff<'_>, old: &MethodDescriptor, new: &MethodDescriptor) {
@@ -133,7 +133,7 @@ fn http(diff: &mut Diff<'_>, old: &MethodDescriptor, new: &MethodDescriptor) {
     }
 }
 
-fn bindings(rpc: &MethodDescriptor) -> BTreeSet<Binding> {
+pub(crate) fn bindings(rpc: &MethodDescriptor) -> BTreeSet<Binding> {
     let Some(rule) = option(rpc, "google.api.http") else { return BTreeSet::new() };
     let more = list(&rule, "additional_bindings");
     let rules = more.iter().filter_map(Value::as_message).chain([&rule]);

@@ -26,7 +26,7 @@ pub(crate) struct Change {
 }
 
 /// `string.max_len` and the like, to what they are set to.
-type Rules = BTreeMap<String, Value>;
+pub(crate) type Rules = BTreeMap<String, Value>;
 
 fn option(field: &FieldDescriptor) -> Option<DynamicMessage> {
     extension(&field.options(), "buf.validate.field")?.as_message().cloned()
@@ -51,7 +51,7 @@ pub(crate) fn changes(old: &FieldDescriptor, new: &FieldDescriptor) -> Vec<Chang
     names.into_iter().filter_map(change).collect()
 }
 
-fn rules(field: &FieldDescriptor) -> Rules {
+pub(crate) fn rules(field: &FieldDescriptor) -> Rules {
     let mut rules = Rules::new();
     if let Some(option) = option(field) {
         flatten(&option, "", &mut rules);
@@ -156,7 +156,7 @@ fn subset(old: &Value, new: &Value) -> Effect {
 }
 
 /// A value of a rule, or that there is none.
-struct Shown<'a>(Option<&'a Value>);
+pub(crate) struct Shown<'a>(pub(crate) Option<&'a Value>);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

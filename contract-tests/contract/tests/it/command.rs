@@ -1,15 +1,14 @@
 //! The program: its exit codes and what it prints.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::edits::{SHAPES, Tree, replace};
+use crate::{
+    edits::{SHAPES, Tree, replace},
+    repository::{NARROWED, NARROWED_ID, Repository, contract, edited},
+};
 
 /// A set, one with a field less, and one with a field deprecated.
 fn sets() -> TempDir {
@@ -22,10 +21,6 @@ fn sets() -> TempDir {
     fs::write(folder.path().join("noticed.binpb"), tree.edited(&[noticed]).compile()).unwrap();
     fs::write(folder.path().join("corrupt.binpb"), "not a descriptor set").unwrap();
     folder
-}
-
-fn contract(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_contract")).current_dir(folder).args(arguments).output().unwrap()
 }
 
 #[track_caller]
@@ -49,15 +44,25 @@ fn the_exit_code_tells_nothing_broken_from_something_and_from_no_comparison() {
     check(folder, &["diff", "--against", "nowhere.binpb", "old.binpb"], 2);
     check(folder, &["diff"], 2);
     check(folder, &["check"], 0);
-    check(folder, &["check", "--baseline", "old.binpb"], 2);
+    check(folder, &["check", "--root", "."], 2);
     check(folder, &["rules"], 0);
 }
 
 #[test]
-fn what_was_accepted_passes_the_check() {
-    let folder = tempfile::tempdir().unwrap();
-    check(folder.path(), &["accept", "--baseline", "mine.binpb"], 0);
-    check(folder.path(), &["check", "--baseline", "mine.binpb"], 0);
+fn json_and_annotations_tell_what_the_text_tells() {
+    let repository = Repository::released(&edited(&[]));
+    repository.save(&edited(&[NARROWED]));
+    let text = repository.contract(&["check", "new.binpb", "--format", "json"], 1);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&report["breaking"], &report["waived"], &report["least_version"]),
+        (&json!(1), &json!(0), &json!("2.0.0"))
+    );
+    let finding = &report["findings"][0];
+    assert_eq!((&finding["id"], &finding["against"]), (&json!(NARROWED_ID), &json!("1.4.0")));
+    let text = repository.contract(&["check", "new.binpb", "--format", "github"], 1);
+    assert!(text.starts_with("::error file=proto/holdfast/voucher/v1/voucher.proto,line="), "{text}");
+    assert!(text.contains("::SEM_INPUT_RULE_NARROWED: holdfast.voucher.v1.ListVouchersRequest.page_token: "), "{text}");
 }
 
 #[test]

@@ -55,11 +55,8 @@ pub(crate) struct Tree {
 impl Tree {
     /// Our contracts and what they import.
     pub(crate) fn ours() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-        let mut sources = BTreeMap::new();
-        collect(&root, &root.join("holdfast"), &mut sources);
-        collect(&root.join("vendor"), &root.join("vendor"), &mut sources);
-        Self::of(sources)
+        let name = |path: String| path.strip_prefix("vendor/").map_or(path.clone(), str::to_owned);
+        Self::of(ours_on_disk().into_iter().map(|(path, text)| (name(path), text)).collect())
     }
 
     /// Files with what our contracts do not use.
@@ -144,6 +141,15 @@ impl FileResolver for Tree {
 
 pub(crate) fn decode(bytes: &[u8]) -> DescriptorSet {
     DescriptorSet::decode(bytes, "").unwrap()
+}
+
+/// Our contracts and what they import, by their paths under `proto/`.
+pub(crate) fn ours_on_disk() -> BTreeMap<String, Arc<str>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let mut sources = BTreeMap::new();
+    collect(&root, &root.join("holdfast"), &mut sources);
+    collect(&root, &root.join("vendor"), &mut sources);
+    sources
 }
 
 fn collect(root: &Path, folder: &Path, sources: &mut BTreeMap<String, Arc<str>>) {

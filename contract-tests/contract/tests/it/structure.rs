@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -9,11 +10,13 @@ use std::{
     thread,
 };
 
-use contract::{RULES, Tier, compare};
+use contract::{Baseline, RULES, Tier, compare};
+use proto::contract::FILE_DESCRIPTOR_SET;
 
 use crate::{
     buf::{self, Claim},
     edits::{Edit, FLIP, LEGACY, SHAPES, Tree, decode, describe, replace},
+    repository::ours,
 };
 
 const VOUCHER: &str = "holdfast/voucher/v1/voucher.proto";
@@ -227,6 +230,18 @@ fn buf_and_we_find_the_same_when_every_contract_changes_at_once() {
         let (mine, theirs) = (claims(&old, &new), buf::breaking(&old, &new));
         assert!(mine.len() >= count && count > 0, "{count} times {from:?}, but {} findings", mine.len());
         assert!(mine == theirs, "{}", difference(&format!("{from:?} to {to:?}"), &mine, &theirs));
+    }
+}
+
+/// A74: the gate is not only our word: buf finds the same between what was released and the working copy.
+#[test]
+fn buf_and_we_find_the_same_since_every_supported_release() {
+    let baseline = Baseline::read(&ours().baseline()).unwrap();
+    for release in baseline.supported() {
+        let path = ours().baseline().join(format!("{}.binpb", release.entry.version));
+        let old = fs::read(path).unwrap();
+        let (mine, theirs) = (claims(&old, FILE_DESCRIPTOR_SET), buf::breaking(&old, FILE_DESCRIPTOR_SET));
+        assert!(mine == theirs, "{}", difference(&release.entry.version.to_string(), &mine, &theirs));
     }
 }
 

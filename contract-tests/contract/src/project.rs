@@ -1,0 +1,58 @@
+//! Where a repository keeps what the gate reads and writes.
+
+use std::path::{Path, PathBuf};
+
+/// A repository's root.
+#[derive(Clone, Debug)]
+pub struct Project {
+    root: PathBuf,
+}
+
+impl Project {
+    /// A repository with this root.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The repository that this program was built from.
+    #[must_use]
+    pub fn own_root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder with a descriptor set for each release.
+    #[must_use]
+    pub fn baseline(&self) -> PathBuf {
+        self.root.join(BASELINE)
+    }
+
+    /// The exceptions that the next release ships.
+    #[must_use]
+    pub fn waivers(&self) -> PathBuf {
+        self.root.join("contract-tests/waivers.toml")
+    }
+
+    /// What changed from release to release.
+    #[must_use]
+    pub fn changelog(&self) -> PathBuf {
+        self.root.join("docs/api-changelog.md")
+    }
+
+    /// The folder of the API reference.
+    #[must_use]
+    pub fn reference(&self) -> PathBuf {
+        self.root.join("docs/api")
+    }
+}
+
+/// The baseline's folder, as git names it.
+pub(crate) const BASELINE: &str = "contract-tests/baseline";
+/// The folder of the sources, as git names it.
+pub(crate) const SOURCES: &str = "proto";
