@@ -65,7 +65,9 @@ async fn stuck(scene: &Scene) -> String {
 }
 
 /// Seen with what went wrong; abandoned with what may be lost; mended by a retry, of which nothing is left.
-async fn a_saga_that_cannot_be_undone(scene: Scene) {
+#[tokio::test]
+async fn a_saga_that_cannot_be_undone_is_abandoned_and_taken_up_again() {
+    let scene = Scene::of(100, room()).await;
     let sagas = scene.sagas(Role::Operator);
     let name = stuck(&scene).await;
     let seen = find(&sagas, &name).await.expect("there");
@@ -97,16 +99,6 @@ async fn a_saga_that_cannot_be_undone(scene: Scene) {
     assert_eq!(get(&scene.guest(), &name).await.state(), State::Rejected);
     assert_eq!((scene.neighbours.payment(&name), scene.neighbours.held()), (Some(Paid::Cancelled), 0));
     scene.end().await;
-}
-
-#[tokio::test]
-async fn a_saga_that_cannot_be_undone_is_abandoned_and_taken_up_again() {
-    a_saga_that_cannot_be_undone(Scene::of(100, room()).await).await;
-}
-
-#[tokio::test]
-async fn a_saga_that_cannot_be_undone_on_postgres_is_abandoned_and_taken_up_again() {
-    a_saga_that_cannot_be_undone(Scene::on_postgres(100, room()).await).await;
 }
 
 /// An abandoned saga is nobody's, whatever the time and whoever starts.
