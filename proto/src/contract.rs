@@ -23,7 +23,7 @@ pub enum Role {
     Customer,
     /// Offers listings and sees the reservations on them.
     Host,
-    /// Runs the platform: reads everything, changes nothing that belongs to others.
+    /// Runs the platform: reads everything, mends what is stuck.
     Operator,
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mesh::client::Channel;
 use mesh::fault::reason_of;
 use mesh::store::{Store, StoreError};
-use mesh::testing::{TestMesh, eventually};
+use mesh::testing::eventually;
 use proto::contract::Role;
 use proto::reservation::v1::reservation::State;
 use proto::view::v1::difference::Kind;
@@ -71,8 +71,8 @@ async fn plant(Harness { mesh, view, publisher }: Harness, statements: &'static 
 }
 
 /// A harness with three bookings of one place, one of them cancelled, all folded.
-async fn booked(mesh: TestMesh) -> (Harness, Place, Vec<Story>) {
-    let mut harness = Harness::start_in(mesh, MAX_WATCHERS).await;
+async fn booked() -> (Harness, Place, Vec<Story>) {
+    let mut harness = Harness::start().await;
     let place = Place::of("users/henry");
     let stories: Vec<Story> = (0..3).map(|_| Story::of(&place, "users/alice")).collect();
     let events = stories.iter().flat_map(Story::booking).chain(stories[0].cancellation());
@@ -88,7 +88,7 @@ async fn booked(mesh: TestMesh) -> (Harness, Place, Vec<Story>) {
 /// Design 4.4.6: a rebuild finds exactly what was planted, heals it under load, loses nothing, and no read fails meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn planted_differences_are_found_and_healed_under_load() {
-    let (harness, place, stories) = booked(TestMesh::start().await).await;
+    let (harness, place, stories) = booked().await;
     let mut harness = plant(
         harness,
         &[
@@ -158,7 +158,7 @@ async fn planted_differences_are_found_and_healed_under_load() {
 /// What the views have seen and no stream has is not thrown away unasked.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_only_the_views_have_are_not_lost_unasked() {
-    let (harness, _, stories) = booked(TestMesh::start().await).await;
+    let (harness, _, stories) = booked().await;
     let harness = plant(
         harness,
         &["INSERT INTO timeline SELECT reservation, reservation, at, kind, resource, version, causation, trace_id, summary \
@@ -180,7 +180,7 @@ async fn events_that_only_the_views_have_are_not_lost_unasked() {
 /// One at a time; one whose caller goes away ends, has changed nothing, and leaves room for the next.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_that_is_cut_off_changes_nothing_and_can_be_repeated() {
-    let (harness, ..) = booked(TestMesh::start().await).await;
+    let (harness, ..) = booked().await;
     let harness =
         plant(harness, &["UPDATE trips SET message_count = 9 WHERE id = (SELECT id FROM trips ORDER BY id LIMIT 1)"])
             .await;
