@@ -4,6 +4,7 @@
 //! authorization, health and an orderly end; it calls others through [`client::connect`].
 
 mod admin;
+pub mod blocking;
 pub mod bus;
 pub mod client;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod health;
 pub mod identity;
 pub mod inbox;
 pub mod nats_server;
+pub mod net;
 pub mod node;
 pub mod outbox;
 pub mod relay;
@@ -22,8 +24,15 @@ pub mod replay;
 pub mod requests;
 mod schema;
 pub mod server;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod store;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod value;
+
+#[cfg(not(feature = "simulation"))]
+use async_nats as nats;
+#[cfg(feature = "simulation")]
+use simulation::nats;

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::{AckKind, Message};
+use crate::nats::jetstream::{AckKind, Message};
 use futures_util::FutureExt;
 
 use super::{ConsumerSpec, FIRST_RETRY, Handler, HandlerError, LAST_RETRY, Repeats, RetryPolicy, dead_letter};

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{self, DeliverPolicy, FromConsumer, pull};
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{RawMessageError, RawMessageErrorKind, Stream};
+use crate::nats::jetstream::consumer::{self, DeliverPolicy, FromConsumer, pull};
+use crate::nats::jetstream::message::StreamMessage;
+use crate::nats::jetstream::stream::{RawMessageError, RawMessageErrorKind, Stream};
 use diesel::prelude::{ExpressionMethods, QueryDsl, QueryResult, Queryable};
 use futures_util::TryStreamExt;
 
@@ -126,7 +126,7 @@ async fn intact(stream: &Stream, acknowledged_at: Option<Micros>) -> Result<Inta
 
 /// Has consumers that are beyond this place begin after it again; the inbox drops what comes twice. Servers from 2.14 on do so themselves when
 /// they start, but not with streams that have replicas.
-async fn set_consumers_back(service: &str, stream: &Stream, sequence: u64) -> Result<(), async_nats::Error> {
+async fn set_consumers_back(service: &str, stream: &Stream, sequence: u64) -> Result<(), crate::nats::Error> {
     let consumers: Vec<consumer::Info> = stream.consumers().try_collect().await?;
     for ahead in consumers.into_iter().filter(|consumer| consumer.delivered.stream_sequence > sequence) {
         let Some(durable) = ahead.config.durable_name.clone() else { continue };
