@@ -102,6 +102,12 @@ pub fn trace() -> Vec<String> {
     MACHINE.with_borrow(|machine| machine.trace.clone())
 }
 
+/// How many lines the trace has.
+#[must_use]
+pub fn happened() -> usize {
+    MACHINE.with_borrow(|machine| machine.trace.len())
+}
+
 /// Two simulations with the same are the same.
 #[must_use]
 pub fn trace_hash() -> u64 {

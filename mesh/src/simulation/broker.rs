@@ -205,9 +205,12 @@ pub(super) fn stored(stream: &str, sequence: u64) -> Option<(HeaderMap, Micros)>
 }
 
 pub(super) fn create_stream(config: Config) {
-    BROKER.with_borrow_mut(|broker| {
-        let new = Stream { config: config.clone(), stored: Vec::new(), consumers: BTreeMap::new() };
-        broker.streams.entry(config.name.clone()).or_insert(new).config = config;
+    BROKER.with_borrow_mut(|broker| match broker.streams.get_mut(&config.name) {
+        Some(stream) => stream.config = config,
+        None => {
+            let name = config.name.clone();
+            broker.streams.insert(name, Stream { config, stored: Vec::new(), consumers: BTreeMap::new() });
+        }
     });
 }
 

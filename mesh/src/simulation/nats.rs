@@ -48,7 +48,7 @@ impl ConnectOptions {
         self
     }
 
-    pub(crate) async fn connect(self, _: &str) -> Result<Client, ConnectError> {
+    pub(crate) async fn connect(self, _: &[&str]) -> Result<Client, ConnectError> {
         let callback = broker::connect(self.callback.unwrap_or_else(|| Box::new(|_| ())));
         if !broker::is_away() {
             callback(Event::Connected);

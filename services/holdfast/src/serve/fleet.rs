@@ -94,7 +94,11 @@ fn run(service: Service, args: ServeArgs, listener: TcpListener, shutdown: Cance
     served
 }
 
-async fn serve(
+/// Serves one service until `shutdown`, on the runtime it is called on.
+///
+/// # Errors
+/// The service cannot start, or its server fails.
+pub async fn serve(
     service: Service,
     args: ServeArgs,
     listener: mesh::net::TcpListener,
