@@ -22,6 +22,7 @@ pub mod outbox;
 pub mod relay;
 pub mod replay;
 pub mod requests;
+pub mod safety;
 mod schema;
 pub mod server;
 #[cfg(feature = "simulation")]

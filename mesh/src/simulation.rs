@@ -52,6 +52,7 @@ impl Roughness {
 }
 
 struct Machine {
+    switched_off: Option<String>,
     random: StdRng,
     roughness: Roughness,
     began: Micros,
@@ -62,6 +63,7 @@ struct Machine {
 impl Machine {
     fn new(seed: u64) -> Self {
         Self {
+            switched_off: None,
             random: StdRng::seed_from_u64(seed),
             roughness: Roughness::CALM,
             began: Micros::now(),
@@ -84,6 +86,17 @@ pub fn begin(seed: u64) {
 /// From now on the machine is so rough.
 pub fn set_roughness(roughness: Roughness) {
     MACHINE.with_borrow_mut(|machine| machine.roughness = roughness);
+}
+
+/// Goes on without the mechanism of this name; see [`safety`](crate::safety).
+pub fn switch_off(mechanism: &str) {
+    MACHINE.with_borrow_mut(|machine| machine.switched_off = Some(mechanism.to_owned()));
+}
+
+/// Whether the mechanism of this name is switched off.
+#[must_use]
+pub fn is_off(mechanism: &'static str) -> bool {
+    MACHINE.with_borrow(|machine| machine.switched_off.as_deref() == Some(mechanism))
 }
 
 /// Adds a line to the trace.

@@ -10,34 +10,60 @@
 
 mod callers;
 mod machine;
+mod mutants;
 mod plan;
+mod sweep;
 mod verdict;
 mod world;
 
+use std::num::NonZero;
+use std::ops::Range;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Parser;
 use holdfast::service::Service;
 use mesh::identity::Issuer;
+use tracing_subscriber::EnvFilter;
+
+use crate::mutants::Mutant;
+use crate::sweep::Sweep;
 
 /// Simulates Holdfast
 #[derive(Parser)]
 struct Arguments {
-    /// One seed
-    #[arg(long)]
-    seed: u64,
+    /// One seed, in this process
+    #[arg(long, conflicts_with_all = ["seeds", "mutants"])]
+    seed: Option<u64>,
     /// Print everything that happened
-    #[arg(long)]
+    #[arg(long, requires = "seed")]
     trace: bool,
+    /// Without this safety mechanism
+    #[arg(long, requires = "seed")]
+    mutant: Option<String>,
+    /// These seeds, the last one excluded, each in a process of its own
+    #[arg(long, value_name = "FROM..TO", value_parser = range, default_value = "0..10000")]
+    seeds: Range<u64>,
+    /// Without each of the safety mechanisms in turn, until a seed notices
+    #[arg(long)]
+    mutants: bool,
+    /// Processes at a time
+    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, NonZero::get))]
+    jobs: usize,
+    /// Begin no further seed, or mutant, after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    limit: u64,
+}
+
+fn range(text: &str) -> Result<Range<u64>> {
+    let (from, to) = text.split_once("..").context("expected FROM..TO")?;
+    Ok(from.parse()?..to.parse()?)
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    if std::env::var_os("RUST_LOG").is_some() {
-        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
-    }
-    match simulate(arguments.seed, arguments.trace) {
+    match run(Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -47,23 +73,35 @@ fn main() -> ExitCode {
     }
 }
 
+fn run(arguments: Arguments) -> Result<bool> {
+    if let Some(seed) = arguments.seed {
+        let named =
+            |name: String| mutants::named(&name).with_context(|| format!("there is no mechanism named {name:?}"));
+        return simulate(seed, arguments.mutant.map(named).transpose()?, arguments.trace);
+    }
+    let Arguments { seeds, jobs, limit, .. } = arguments;
+    let sweep = Sweep { seeds, jobs, limit: Duration::from_secs(limit) };
+    if arguments.mutants { sweep.hunt() } else { sweep.run() }
+}
+
 /// One seed, in this process.
-fn simulate(seed: u64, trace: bool) -> Result<bool> {
-    let memory = std::path::Path::new("/dev/shm");
+fn simulate(seed: u64, mutant: Option<&'static Mutant>, trace: bool) -> Result<bool> {
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
+    }
+    let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let folder = tempfile::tempdir_in(parent).context("a folder")?;
     let issuer = Issuer::create(folder.path().join("keys"), &Service::names())?;
     let path = folder.path().to_owned();
-    // On a thread of its own: hash maps are seeded once for each thread.
+    // On a thread of its own: hash maps take their seed once for each thread.
     let run = move || {
-        let outcome = world::run(seed, &path, issuer)?;
-        if trace || !outcome.violations.is_empty() {
-            for line in mesh::simulation::trace() {
-                eprintln!("{line}");
-            }
+        let outcome = world::run(seed, mutant, &path, issuer)?;
+        if trace {
+            mesh::simulation::trace().iter().for_each(|line| eprintln!("{line}"));
         }
         println!("{}", serde_json::to_string(&outcome)?);
         Ok(outcome.violations.is_empty())
     };
-    std::thread::spawn(run).join().map_err(|_| anyhow::anyhow!("the simulation panicked"))?
+    std::thread::spawn(run).join().map_err(|_| anyhow!("the simulation panicked"))?
 }

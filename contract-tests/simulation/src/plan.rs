@@ -161,8 +161,14 @@ impl Dice {
         match business {
             Business::Airbnb => {
                 policy.mileage_points = i64::from(self.number(1..=100));
-                policy.mileage = self.one_of(&[Mileage::EarnGraceful, Mileage::EarnStrict]).into();
-                policy.payment_wait = self.one_of(&[PaymentWait::Strict, PaymentWait::Strict, PaymentWait::Pending]).into();
+                // Strict miles exclude a payment that is waited for.
+                let (mileage, wait) = self.one_of(&[
+                    (Mileage::EarnGraceful, PaymentWait::Strict),
+                    (Mileage::EarnGraceful, PaymentWait::Pending),
+                    (Mileage::EarnStrict, PaymentWait::Strict),
+                ]);
+                policy.mileage = mileage.into();
+                policy.payment_wait = wait.into();
                 if self.chance(15) {
                     policy.approval = Approval::AfterPayment.into();
                 }

@@ -44,7 +44,8 @@ fn untrue(stored: &[Reservation], requests: &[Told1]) -> Vec<String> {
             }
             Some(found) => {
                 let broken = request.states.iter().filter(|told| !may_follow(**told, found.state));
-                violations.extend(broken.map(|told| format!("{name} was told to be {told:?} and is {:?}", found.state)));
+                violations
+                    .extend(broken.map(|told| format!("{name} was told to be {told:?} and is {:?}", found.state)));
             }
         }
     }

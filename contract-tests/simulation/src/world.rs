@@ -1,5 +1,6 @@
 //! One simulation: seven services on hosts of their own, people on another, and a fault now and then.
 
+use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,11 +19,12 @@ use turmoil::Sim;
 
 use crate::callers::{self, Watch};
 use crate::machine;
+use crate::mutants::Mutant;
 use crate::plan::{Fault, Plan};
 use crate::verdict;
 
 /// Time passes on all hosts in steps of this size; the network delivers between them.
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(10);
 /// After the last fault everything has to be in order within so long.
 const SETTLE: Duration = Duration::from_secs(90);
 /// It is looked at when nothing has happened for so long, and again after as long.
@@ -57,6 +59,37 @@ pub(crate) struct Figures {
     pub(crate) simulated_ms: u64,
 }
 
+impl Figures {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.sagas += other.sagas;
+        self.calls += other.calls;
+        self.failures += other.failures;
+        self.crashes += other.crashes;
+        self.cuts += other.cuts;
+        self.events += other.events;
+        self.deliveries += other.deliveries;
+        self.repeated += other.repeated;
+        self.late += other.late;
+        self.lost += other.lost;
+        self.forgotten += other.forgotten;
+        self.simulated_ms += other.simulated_ms;
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sagas, calls, failures, crashes, cuts, events, deliveries, repeated, late, lost, forgotten, .. } =
+            self;
+        write!(
+            f,
+            "{sagas} reservations asked for in {calls} calls, {failures} of which failed; {crashes} crashes, {cuts} links cut or held up; \
+             {events} events delivered {deliveries} times: {repeated} repeated, {late} late; {lost} messages to or from the broker lost, \
+             {forgotten} stored ones forgotten; {:.0} s simulated",
+            Duration::from_millis(self.simulated_ms).as_secs_f64()
+        )
+    }
+}
+
 #[derive(Parser)]
 struct Settings {
     #[command(flatten)]
@@ -69,7 +102,7 @@ pub(crate) fn url(service: &str) -> String {
 }
 
 /// Runs the simulation of a seed in an empty folder, with keys in `keys`. Once in a process: the clock never goes back.
-pub(crate) fn run(seed: u64, folder: &Path, issuer: Issuer) -> Result<Outcome> {
+pub(crate) fn run(seed: u64, mutant: Option<&'static Mutant>, folder: &Path, issuer: Issuer) -> Result<Outcome> {
     let plan = Rc::new(Plan::of(seed));
     machine::start(seed, plan.begins);
     simulation::begin(seed);
@@ -94,7 +127,7 @@ pub(crate) fn run(seed: u64, folder: &Path, issuer: Issuer) -> Result<Outcome> {
     });
     sim.client("callers", callers::run(plan.clone(), tokens, watch.clone()));
 
-    let mut world = World { sim, plan, watch, settings, figures: Figures::default() };
+    let mut world = World { sim, plan, mutant, watch, settings, figures: Figures::default() };
     let mut violations = match world.play() {
         Ok(violations) => violations,
         Err(error) => vec![format!("a host failed: {error:#}")],
@@ -128,6 +161,7 @@ async fn host(service: Service, settings: ServeArgs) -> turmoil::Result {
 struct World {
     sim: Sim<'static>,
     plan: Rc<Plan>,
+    mutant: Option<&'static Mutant>,
     watch: Rc<Watch>,
     settings: ServeArgs,
     figures: Figures,
@@ -138,6 +172,9 @@ impl World {
     fn play(&mut self) -> Result<Vec<String>> {
         while !self.watch.opened.get() {
             self.step()?;
+        }
+        if let Some(mutant) = self.mutant {
+            mutant.apply(&self.settings)?;
         }
         simulation::set_roughness(self.plan.roughness);
         let opened = self.sim.elapsed();

@@ -12,6 +12,7 @@ use super::{ConsumerSpec, FIRST_RETRY, Handler, HandlerError, LAST_RETRY, Repeat
 use crate::bus::{Bus, MAX_AGE};
 use crate::event::Received;
 use crate::inbox;
+use crate::safety;
 use crate::store::{Id, Micros, Store, StoreError};
 use crate::telemetry::messaging;
 
@@ -91,6 +92,9 @@ impl Worker {
         while let Some(range) = left.pop() {
             if range.is_empty() {
                 continue;
+            }
+            if safety::is_off("acknowledge after the commit") {
+                acknowledge(&messages[range.clone()]).await;
             }
             match self.attempt(&events, range.clone(), Micros::now()).await {
                 Ok(()) => {
