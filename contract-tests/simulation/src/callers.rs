@@ -98,7 +98,7 @@ struct Person {
 
 /// What an answer means to who asked.
 enum Answer {
-    Yes(Reservation),
+    Yes(Box<Reservation>),
     /// It will not be another one later.
     No,
     /// Nobody knows.
@@ -254,7 +254,7 @@ impl Person {
         match answer {
             Ok(Some(reservation)) => {
                 note(format_args!("{} {call}: {} {:?}", self.subject, reservation.name, reservation.state()));
-                Answer::Yes(reservation)
+                Answer::Yes(Box::new(reservation))
             }
             Ok(None) => {
                 told.violations.push(format!("{call} was answered without a reservation"));

@@ -41,14 +41,17 @@ struct Arguments {
     #[arg(long, requires = "seed")]
     trace: bool,
     /// Without this safety mechanism
-    #[arg(long, requires = "seed")]
-    mutant: Option<String>,
+    #[arg(long, value_name = "MECHANISM", requires = "seed", value_parser = mutant)]
+    mutant: Option<&'static Mutant>,
     /// These seeds, the last one excluded, each in a process of its own
     #[arg(long, value_name = "FROM..TO", value_parser = range, default_value = "0..10000")]
     seeds: Range<u64>,
     /// Without each of the safety mechanisms in turn, until a seed notices
     #[arg(long)]
     mutants: bool,
+    /// Only this mechanism
+    #[arg(long, value_name = "MECHANISM", requires = "mutants", value_parser = mutant)]
+    only: Option<&'static Mutant>,
     /// Processes at a time
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, NonZero::get))]
     jobs: usize,
@@ -60,6 +63,10 @@ struct Arguments {
 fn range(text: &str) -> Result<Range<u64>> {
     let (from, to) = text.split_once("..").context("expected FROM..TO")?;
     Ok(from.parse()?..to.parse()?)
+}
+
+fn mutant(name: &str) -> Result<&'static Mutant> {
+    mutants::ALL.iter().find(|mutant| mutant.name == name).context("there is no such mechanism")
 }
 
 fn main() -> ExitCode {
@@ -75,13 +82,14 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<bool> {
     if let Some(seed) = arguments.seed {
-        let named =
-            |name: String| mutants::named(&name).with_context(|| format!("there is no mechanism named {name:?}"));
-        return simulate(seed, arguments.mutant.map(named).transpose()?, arguments.trace);
+        return simulate(seed, arguments.mutant, arguments.trace);
     }
     let Arguments { seeds, jobs, limit, .. } = arguments;
     let sweep = Sweep { seeds, jobs, limit: Duration::from_secs(limit) };
-    if arguments.mutants { sweep.hunt() } else { sweep.run() }
+    if !arguments.mutants {
+        return sweep.run();
+    }
+    sweep.hunt(arguments.only.map_or_else(|| mutants::ALL.iter().collect(), |only| vec![only]))
 }
 
 /// One seed, in this process.

@@ -12,11 +12,15 @@ use mesh::simulation;
 use mesh::store::DatabaseUrl;
 
 /// A mechanism and how to do without it.
+#[derive(Clone, Copy)]
 pub(crate) struct Mutant {
     pub(crate) name: &'static str,
+    /// Known to notice it.
+    pub(crate) seed: u64,
     without: Without,
 }
 
+#[derive(Clone, Copy)]
 enum Without {
     /// Code asks for the mutant's name.
     Code,
@@ -30,15 +34,21 @@ use Without::{Code, Sql};
 pub(crate) const ALL: &[Mutant] = &[
     Mutant {
         name: "inbox",
+        seed: 0,
         without: Sql(
             &[Service::Listing, Service::Reservation, Service::Payment, Service::Mileage, Service::Voucher],
             "CREATE TRIGGER mutant AFTER INSERT ON inbox BEGIN \
              DELETE FROM inbox WHERE event_id = NEW.event_id AND consumer = NEW.consumer; END",
         ),
     },
-    Mutant { name: "claim of the request id", without: Sql(&[Service::Reservation], "DROP INDEX requests_key") },
+    Mutant {
+        name: "claim of the request id",
+        seed: 0,
+        without: Sql(&[Service::Reservation], "DROP INDEX requests_key"),
+    },
     Mutant {
         name: "conditional write of the capacity",
+        seed: 0,
         without: Sql(
             &[Service::Listing],
             "PRAGMA writable_schema = ON; \
@@ -49,14 +59,17 @@ pub(crate) const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "one payment for a reservation",
+        seed: 0,
         without: Sql(&[Service::Payment], "DROP INDEX payments_reservation"),
     },
     Mutant {
         name: "one entry of the ledger for a payment",
+        seed: 0,
         without: Sql(&[Service::Mileage], "DROP INDEX entries_payment"),
     },
     Mutant {
         name: "recovery of sagas",
+        seed: 0,
         without: Sql(
             &[Service::Reservation],
             "CREATE TRIGGER mutant_insert AFTER INSERT ON sagas BEGIN \
@@ -67,6 +80,7 @@ pub(crate) const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "recovery of payments",
+        seed: 0,
         without: Sql(
             &[Service::Payment],
             "CREATE TRIGGER mutant_insert AFTER INSERT ON payments WHEN NEW.due_at IS NOT NULL BEGIN \
@@ -77,6 +91,7 @@ pub(crate) const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "outbox in the same transaction",
+        seed: 0,
         // As if now and then a process died between the change and its event.
         without: Sql(
             &Service::ALL,
@@ -86,6 +101,7 @@ pub(crate) const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "refusal of a charge after its refund",
+        seed: 0,
         without: Sql(
             &[Service::Payment],
             "CREATE TRIGGER mutant AFTER INSERT ON payments WHEN NEW.amount_minor = 0 BEGIN \
@@ -94,6 +110,7 @@ pub(crate) const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "refusal of a hold after its release",
+        seed: 0,
         without: Sql(
             &[Service::Listing],
             "CREATE TRIGGER mutant AFTER INSERT ON holds WHEN NEW.units = 0 BEGIN \
@@ -102,6 +119,7 @@ pub(crate) const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "refusal of miles after their reversal",
+        seed: 0,
         without: Sql(
             &[Service::Mileage],
             "CREATE TRIGGER mutant AFTER INSERT ON entries WHEN NEW.points = 0 BEGIN \
@@ -110,25 +128,21 @@ pub(crate) const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "closing of a deleted listing",
+        seed: 0,
         without: Sql(
             &[Service::Reservation],
             "CREATE TRIGGER mutant AFTER INSERT ON closures BEGIN \
              DELETE FROM closures WHERE listing_id = NEW.listing_id; END",
         ),
     },
-    Mutant { name: "acknowledge after the commit", without: Code },
-    Mutant { name: "refill of a stream that lost events", without: Code },
-    Mutant { name: "release of the place", without: Code },
-    Mutant { name: "refund of the payment", without: Code },
-    Mutant { name: "version guard", without: Code },
-    Mutant { name: "limit per person", without: Code },
-    Mutant { name: "idempotency key of the provider", without: Code },
+    Mutant { name: "acknowledge after the commit", seed: 0, without: Code },
+    Mutant { name: "refill of a stream that lost events", seed: 0, without: Code },
+    Mutant { name: "release of the place", seed: 0, without: Code },
+    Mutant { name: "refund of the payment", seed: 0, without: Code },
+    Mutant { name: "version guard", seed: 0, without: Code },
+    Mutant { name: "limit per person", seed: 0, without: Code },
+    Mutant { name: "idempotency key of the provider", seed: 0, without: Code },
 ];
-
-/// The mutant of this name.
-pub(crate) fn named(name: &str) -> Option<&'static Mutant> {
-    ALL.iter().find(|mutant| mutant.name == name)
-}
 
 impl Mutant {
     /// Takes the mechanism away, once the databases are there.

@@ -109,15 +109,25 @@ impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut dice = Dice(StdRng::seed_from_u64(seed));
         let offers: Vec<Offer> = (0..dice.number(2..=4)).map(|_| dice.offer()).collect();
-        let customers = (0..dice.number(2..=5)).map(|_| dice.journeys(offers.len())).collect();
+        let mut customers: Vec<_> = (0..dice.number(2..=5)).map(|_| dice.journeys(offers.len())).collect();
+        if dice.chance(50) {
+            rush(&mut customers);
+        }
         Self {
             begins: EPOCH + Duration::from_secs(dice.0.random_range(0..YEAR)),
             offers,
             customers,
             faults: dice.faults(),
             roughness: dice.roughness(),
-            network: dice.millis(2..=60),
+            network: dice.latency(60),
         }
+    }
+}
+
+/// Everybody wants the same at once.
+fn rush(customers: &mut [Vec<Journey>]) {
+    for journey in customers.iter_mut().filter_map(|journeys| journeys.first_mut()) {
+        (journey.pause, journey.offer, journey.day) = (Duration::ZERO, 0, 2);
     }
 }
 
@@ -130,6 +140,11 @@ impl Dice {
 
     fn millis(&mut self, range: RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.0.random_range(range))
+    }
+
+    /// The usual, or much more.
+    fn latency(&mut self, usual_ms: u64) -> Duration {
+        if self.chance(25) { self.millis(usual_ms..=usual_ms * 6) } else { self.millis(1..=usual_ms) }
     }
 
     /// So many times out of a hundred.
@@ -150,7 +165,8 @@ impl Dice {
             Business::Taxi,
             Business::Screening,
         ]);
-        let mut listing = business.listing(self.number(1..=3));
+        let capacity = self.one_of(&[1, 1, 1, 2, 3]);
+        let mut listing = business.listing(capacity);
         let policy = listing.policy.get_or_insert_default();
         let seconds = |seconds: i32| Some(prost_types::Duration { seconds: seconds.into(), nanos: 0 });
         policy.approval_ttl = seconds(self.number(2..=8));
@@ -183,7 +199,7 @@ impl Dice {
     }
 
     fn journey(&mut self, offers: usize) -> Journey {
-        let budgets = [None, None, Some(200), Some(600), Some(1500)];
+        let budgets = [None, None, Some(100), Some(250), Some(600), Some(1500)];
         Journey {
             pause: self.millis(0..=800),
             offer: self.0.random_range(0..offers),
@@ -227,7 +243,7 @@ impl Dice {
 
     fn faults(&mut self) -> Vec<(Duration, Fault)> {
         let mut faults = Vec::new();
-        for _ in 0..self.number(1..=4) {
+        for _ in 0..self.number(1..=6) {
             let at = self.millis(0..=FAULTS.as_millis() as u64);
             let until = at + self.millis(20..=2500);
             let (begin, end) = self.fault();
@@ -262,7 +278,7 @@ impl Dice {
             stored_twice: chance(500),
             late_delivery: chance(150),
             lost_ack: chance(100),
-            latency: self.millis(1..=8),
+            latency: self.latency(10),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::mutants::{self, Mutant};
+use crate::mutants::Mutant;
 use crate::world::{Figures, Outcome};
 
 /// Which seeds to run, and how.
@@ -41,32 +41,31 @@ impl Sweep {
         Ok(failed == 0 && seeds > 0)
     }
 
-    /// Runs each mutant over the seeds until one notices it; answers whether all are noticed.
-    pub(crate) fn hunt(&self) -> Result<bool> {
+    /// Runs each mutant over the seeds until one notices it, first the seed that is known to; answers whether all are noticed.
+    pub(crate) fn hunt(&self, mutants: Vec<&'static Mutant>) -> Result<bool> {
         let began = Instant::now();
-        let seeds = self.seeds.clone();
-        let hunted = self.each(mutants::ALL.iter().collect(), |mutant: &&Mutant| {
-            for (tried, seed) in (1..).zip(seeds.clone()) {
-                let outcome = simulate(seed, Some(mutant.name))?;
-                if let Some(violation) = outcome.violations.into_iter().next() {
-                    return Ok((mutant.name, Some((tried, seed, violation))));
-                }
+        let all = mutants.len();
+        let noticed = self.each(mutants.into(), |mutant| self.is_noticed(mutant, began))?;
+        let killed = noticed.into_iter().filter(|noticed| *noticed).count();
+        println!("{killed} of {all} mutants killed in {:.0} s", began.elapsed().as_secs_f64());
+        Ok(killed == all)
+    }
+
+    fn is_noticed(&self, mutant: &Mutant, began: Instant) -> Result<bool> {
+        let name = mutant.name;
+        let mut tried = 0;
+        for seed in std::iter::once(mutant.seed).chain(self.seeds.clone()) {
+            if tried > 0 && began.elapsed() > self.limit {
+                break;
             }
-            Ok((mutant.name, None::<(u64, u64, String)>))
-        })?;
-        for (name, killed) in &hunted {
-            match killed {
-                Some((tried, seed, violation)) => {
-                    println!("killed by seed {seed:>3}, after {tried:>3}: {name}\n    {violation}")
-                }
-                None => println!("ALIVE after {} seeds: {name}", self.seeds.end - self.seeds.start),
+            tried += 1;
+            if let Some(violation) = simulate(seed, Some(name))?.violations.into_iter().next() {
+                println!("killed by seed {seed:>3}, the {tried:>2}. tried: {name}\n    {violation}");
+                return Ok(true);
             }
         }
-        let killed = hunted.iter().filter(|(_, killed)| killed.is_some()).count();
-        let all = mutants::ALL.len();
-        let untried = all - hunted.len();
-        println!("{killed} of {all} mutants killed, {untried} not tried, in {:.0} s", began.elapsed().as_secs_f64());
-        Ok(killed == all)
+        println!("ALIVE after {tried:>3} seeds: {name}");
+        Ok(false)
     }
 
     /// Does the work on all of them, as far as the time suffices; the answers in the order of the work.

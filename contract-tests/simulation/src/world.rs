@@ -209,6 +209,9 @@ impl World {
             } else if self.sim.elapsed() >= since + QUIET {
                 since = self.sim.elapsed();
                 violations = verdict::violations(&self.settings, &self.watch.told.borrow())?;
+                if broker::counts().dead > 0 {
+                    violations.push("an event went to the dead letters".to_owned());
+                }
                 if violations.is_empty() && broker::pending() == 0 {
                     break;
                 }

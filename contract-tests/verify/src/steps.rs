@@ -44,6 +44,9 @@ const fn call(program: &'static str, arguments: &'static [&'static str]) -> Call
     Call { program, arguments, variables: &[], on_failure: Verdict::Finding }
 }
 
+/// Compiles what the workspace leaves out: `mesh` on simulated sockets.
+const FEATURE: &str = "--features=simulation";
+
 static STEPS: &[Step] = &[
     Step {
         name: "format",
@@ -92,6 +95,38 @@ static STEPS: &[Step] = &[
             // the dependencies once more.
             call("cargo", &["build", "--workspace", "--bins", "--tests", "--locked"]),
             call("cargo", &["test", "--workspace", "--locked"]),
+        ],
+    },
+    Step {
+        name: "simulation",
+        about: "the whole mesh on simulated machines: seeds of misfortunes, and safety mechanisms whose want has to be noticed",
+        tools: &[],
+        calls: &[
+            call(
+                "cargo",
+                &["clippy", "--package", "simulation", FEATURE, "--all-targets", "--locked", "--", "-D", "warnings"],
+            ),
+            call("cargo", &["test", "--package", "simulation", FEATURE, "--locked"]),
+            call(
+                "cargo",
+                &["run", "--package", "simulation", FEATURE, "--locked", "--", "--seeds", "0..10000", "--limit", "60"],
+            ),
+            call(
+                "cargo",
+                &[
+                    "run",
+                    "--package",
+                    "simulation",
+                    FEATURE,
+                    "--locked",
+                    "--",
+                    "--mutants",
+                    "--seeds",
+                    "0..50",
+                    "--limit",
+                    "60",
+                ],
+            ),
         ],
     },
     Step {
