@@ -25,10 +25,10 @@ use diesel::ConnectionError;
 use diesel_migrations::EmbeddedMigrations;
 
 use self::job::Task;
-#[cfg(feature = "testing")]
-pub(crate) use self::open::MESH_MIGRATIONS;
 use self::lanes::Lanes;
 use self::open::FileLock;
+#[cfg(feature = "testing")]
+pub(crate) use self::open::MESH_MIGRATIONS;
 pub(crate) use self::signal::note_append;
 pub use self::signal::{ChangeWatch, CommitSignal, CommitWatch, note_change};
 pub use self::sql::{Conn, Exec, Fetch};

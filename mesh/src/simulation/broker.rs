@@ -10,6 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream::Config;
 use async_nats::{Event, HeaderMap, Message};
 use bytes::Bytes;
@@ -66,9 +67,10 @@ struct Stored {
     at: Micros,
 }
 
-#[derive(Default)]
 struct Consumer {
-    filters: Vec<String>,
+    config: pull::Config,
+    /// The highest sequence number it was given; it is given none that is not higher, except again.
+    position: u64,
     /// By sequence number: events it has not acknowledged.
     due: BTreeMap<u64, Due>,
     waker: Option<Waker>,
@@ -131,7 +133,8 @@ pub fn leave() {
     tell(true, &Event::Disconnected);
 }
 
-/// The broker is back; of each stream it has lost up to `forgotten` of the last events.
+/// The broker is back; of each stream it has lost up to `forgotten` of the last events. Where consumers stand it has not forgotten: what takes
+/// the place of a lost event is not given to a consumer that was given the lost one.
 pub fn come_back(forgotten: usize) {
     BROKER.with_borrow_mut(|broker| {
         for (name, stream) in &mut broker.streams {
@@ -214,12 +217,17 @@ pub(super) fn create_stream(config: Config) {
     });
 }
 
-/// A new consumer gets everything that is stored.
-pub(super) fn create_consumer(stream: &str, durable: &str, filters: &[String]) -> bool {
+/// A new consumer gets what is stored from where it is to begin; one that is there stays as it is.
+pub(super) fn create_consumer(stream: &str, config: pull::Config) -> bool {
     BROKER.with_borrow_mut(|broker| {
         let Some(stream) = broker.streams.get_mut(stream) else { return false };
-        stream.consumers.entry(durable.to_owned()).or_insert_with(|| {
-            let mut consumer = Consumer { filters: filters.to_vec(), ..Consumer::default() };
+        let durable = config.durable_name.clone().unwrap_or_default();
+        stream.consumers.entry(durable).or_insert_with(|| {
+            let position = match config.deliver_policy {
+                DeliverPolicy::ByStartSequence { start_sequence } => start_sequence.saturating_sub(1),
+                _ => 0,
+            };
+            let mut consumer = Consumer { config, position, due: BTreeMap::new(), waker: None };
             for (sequence, stored) in (1..).zip(&stream.stored) {
                 consumer.schedule(sequence, &stored.message, &mut broker.counts);
             }
@@ -227,6 +235,30 @@ pub(super) fn create_consumer(stream: &str, durable: &str, filters: &[String]) -
         });
         true
     })
+}
+
+/// Whoever waits for its deliveries is told that it is gone.
+pub(super) fn delete_consumer(stream: &str, durable: &str) {
+    let gone = BROKER.with_borrow_mut(|broker| broker.streams.get_mut(stream)?.consumers.remove(durable));
+    if let Some(waker) = gone.and_then(|consumer| consumer.waker) {
+        waker.wake();
+    }
+}
+
+/// A consumer's settings, the highest sequence number it was given, and up to where it has acknowledged all.
+pub(super) type Standing = (pull::Config, u64, u64);
+
+/// Every consumer of a stream.
+pub(super) fn consumers(stream: &str) -> Vec<Standing> {
+    BROKER.with_borrow(|broker| {
+        let consumers = broker.streams.get(stream).into_iter().flat_map(|stream| stream.consumers.values());
+        consumers.map(Consumer::standing).collect()
+    })
+}
+
+/// One consumer of a stream.
+pub(super) fn consumer(stream: &str, durable: &str) -> Option<Standing> {
+    BROKER.with_borrow(|broker| broker.streams.get(stream)?.consumers.get(durable).map(Consumer::standing))
 }
 
 /// Keeps a message of a batch until its last one.
@@ -306,8 +338,15 @@ impl Stream {
 }
 
 impl Consumer {
+    fn standing(&self) -> Standing {
+        let unacknowledged = self.due.iter().find(|(_, due)| due.delivered > 0).map(|(sequence, _)| sequence - 1);
+        (self.config.clone(), self.position, unacknowledged.unwrap_or(self.position))
+    }
+
     fn schedule(&mut self, sequence: u64, message: &Message, counts: &mut Counts) {
-        if !self.filters.is_empty() && !self.filters.iter().any(|filter| matches(filter, &message.subject)) {
+        let filters = &self.config.filter_subjects;
+        let is_wanted = filters.is_empty() || filters.iter().any(|filter| matches(filter, &message.subject));
+        if !is_wanted || sequence <= self.position {
             return;
         }
         let late = happens(roughness().late_delivery);
@@ -317,28 +356,44 @@ impl Consumer {
     }
 }
 
-/// The next event for a consumer, or how long until there may be one.
-pub(super) fn deliver(stream: &str, durable: &str, waker: &Waker) -> Result<Delivery, Option<Duration>> {
+/// Why there is no delivery.
+pub(super) enum Nothing {
+    /// There is no such consumer.
+    Gone,
+    /// The waker is called when that changes.
+    Yet,
+    /// There may be one after so long.
+    For(Duration),
+}
+
+/// The next event for a consumer.
+pub(super) fn deliver(stream: &str, durable: &str, waker: &Waker) -> Result<Delivery, Nothing> {
     let now = Micros::now();
     let delivery = BROKER.with_borrow_mut(|broker| {
         let away = broker.away;
-        let Some(stream) = broker.streams.get_mut(stream) else { return Err(None) };
-        let Some(consumer) = stream.consumers.get_mut(durable) else { return Err(None) };
+        let stream = broker.streams.get_mut(stream).ok_or(Nothing::Gone)?;
+        let consumer = stream.consumers.get_mut(durable).ok_or(Nothing::Gone)?;
         let next = consumer.due.iter_mut().min_by_key(|(sequence, due)| (due.at, **sequence));
         match next {
             Some((&sequence, due)) if !away && due.at <= now => {
                 due.at = now.plus(ACK_WAIT);
                 due.delivered += 1;
+                let delivered = due.delivered;
+                consumer.position = consumer.position.max(sequence);
                 let index = usize::try_from(sequence - 1).expect("an index of a vector");
                 let stored = &stream.stored[index];
-                let repeated = due.delivered > 1 || stream.stored[..index].iter().any(|before| before.id == stored.id);
+                let repeated = delivered > 1 || stream.stored[..index].iter().any(|before| before.id == stored.id);
                 broker.counts.delivered += 1;
                 broker.counts.repeated += u64::from(repeated);
-                Ok(Delivery { message: stored.message.clone(), sequence, delivered: due.delivered })
+                Ok(Delivery { message: stored.message.clone(), sequence, delivered })
             }
             next => {
+                let wait = match next.filter(|_| !away) {
+                    Some((_, due)) => Nothing::For(due.at.since(now)),
+                    None => Nothing::Yet,
+                };
                 consumer.waker = Some(waker.clone());
-                Err(next.filter(|_| !away).map(|(_, due)| due.at.since(now)))
+                Err(wait)
             }
         }
     });

@@ -286,18 +286,23 @@ pub(crate) mod jetstream {
                 })
             }
 
+            pub(crate) async fn get_consumer_from_stream(
+                &self,
+                durable: &str,
+                stream: &str,
+            ) -> Result<PullConsumer, Error> {
+                let found = exchange(|| broker::consumer(stream, durable)).await?.ok_or("no such consumer")?;
+                Ok(PullConsumer::new(stream, found))
+            }
+
             pub(crate) async fn create_consumer_on_stream(
                 &self,
                 config: pull::Config,
                 stream: &str,
             ) -> Result<PullConsumer, Error> {
-                let durable = config.durable_name.unwrap_or_default();
-                let made = exchange(|| broker::create_consumer(stream, &durable, &config.filter_subjects)).await?;
-                if made {
-                    Ok(PullConsumer { stream: stream.to_owned(), durable })
-                } else {
-                    Err("no such stream".into())
-                }
+                let durable = config.durable_name.clone().unwrap_or_default();
+                exchange(|| broker::create_consumer(stream, config)).await?;
+                self.get_consumer_from_stream(&durable, stream).await
             }
         }
 
@@ -333,7 +338,10 @@ pub(crate) mod jetstream {
             Config, DiscardPolicy, RawMessageError, RawMessageErrorKind, RetentionPolicy, StorageType,
         };
 
-        use super::super::{broker, exchange};
+        use futures_util::{TryStream, stream};
+
+        use super::super::{Error, broker, exchange};
+        use super::consumer;
         use super::message::{StreamMessage, Time};
 
         pub(crate) struct Stream(pub(super) Info);
@@ -360,6 +368,19 @@ pub(crate) mod jetstream {
                 Ok(StreamMessage { sequence, headers, time: Time(at) })
             }
 
+            pub(crate) fn consumers(&self) -> impl TryStream<Ok = consumer::Info, Error = Error> {
+                let standings = broker::consumers(&self.0.config.name);
+                stream::iter(standings.into_iter().map(|standing| Ok(consumer::Info::from(standing))))
+            }
+
+            pub(crate) async fn delete_consumer(&self, durable: &str) -> Result<(), Error> {
+                exchange(|| broker::delete_consumer(&self.0.config.name, durable)).await
+            }
+
+            pub(crate) async fn create_consumer(&self, config: consumer::pull::Config) -> Result<bool, Error> {
+                exchange(|| broker::create_consumer(&self.0.config.name, config)).await
+            }
+
             /// Nothing is ever deleted, so the next message is the one of that number.
             pub(crate) async fn get_first_raw_message_by_subject(
                 &self,
@@ -372,14 +393,46 @@ pub(crate) mod jetstream {
     }
 
     pub(crate) mod consumer {
-        pub(crate) use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
+        pub(crate) use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, FromConsumer};
+
+        use async_nats::jetstream::consumer::IntoConsumerConfig;
+
+        use super::super::broker;
+
+        pub(crate) struct Info {
+            pub(crate) config: Config,
+            pub(crate) delivered: Place,
+            pub(crate) ack_floor: Place,
+        }
+
+        pub(crate) struct Place {
+            pub(crate) stream_sequence: u64,
+        }
+
+        impl From<broker::Standing> for Info {
+            fn from((config, delivered, acknowledged): broker::Standing) -> Self {
+                Self {
+                    config: config.into_consumer_config(),
+                    delivered: Place { stream_sequence: delivered },
+                    ack_floor: Place { stream_sequence: acknowledged },
+                }
+            }
+        }
 
         pub(crate) struct PullConsumer {
-            pub(super) stream: String,
-            pub(super) durable: String,
+            stream: String,
+            info: Info,
         }
 
         impl PullConsumer {
+            pub(super) fn new(stream: &str, standing: broker::Standing) -> Self {
+                Self { stream: stream.to_owned(), info: standing.into() }
+            }
+
+            pub(crate) fn cached_info(&self) -> &Info {
+                &self.info
+            }
+
             pub(crate) fn stream(self) -> pull::StreamBuilder {
                 pull::StreamBuilder(self)
             }
@@ -395,7 +448,8 @@ pub(crate) mod jetstream {
 
             use tokio::time::{Sleep, sleep};
 
-            use super::super::super::{Error, broker};
+            use super::super::super::Error;
+            use super::super::super::broker::{self, Nothing};
             use super::super::Message;
             use super::PullConsumer;
 
@@ -415,13 +469,15 @@ pub(crate) mod jetstream {
                 }
 
                 pub(crate) async fn messages(self) -> Result<Stream, Error> {
-                    Ok(Stream { consumer: self.0, timer: None })
+                    let durable = self.0.info.config.durable_name.unwrap_or_default();
+                    Ok(Stream { stream: self.0.stream, durable, timer: None })
                 }
             }
 
             /// What the consumer gets.
             pub(crate) struct Stream {
-                consumer: PullConsumer,
+                stream: String,
+                durable: String,
                 timer: Option<Pin<Box<Sleep>>>,
             }
 
@@ -430,19 +486,21 @@ pub(crate) mod jetstream {
 
                 fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
                     loop {
-                        let PullConsumer { stream, durable } = &self.consumer;
-                        match broker::deliver(stream, durable, cx.waker()) {
+                        match broker::deliver(&self.stream, &self.durable, cx.waker()) {
                             Ok(delivery) => {
                                 return Poll::Ready(Some(Ok(Message {
                                     message: delivery.message,
-                                    stream: stream.clone(),
-                                    durable: durable.clone(),
+                                    stream: self.stream.clone(),
+                                    durable: self.durable.clone(),
                                     sequence: delivery.sequence,
                                     delivered: delivery.delivered,
                                 })));
                             }
-                            Err(None) => return Poll::Pending,
-                            Err(Some(wait)) => self.timer = Some(Box::pin(sleep(wait))),
+                            Err(Nothing::Gone) => {
+                                return Poll::Ready(Some(Err(io::Error::other("the consumer is gone"))));
+                            }
+                            Err(Nothing::Yet) => return Poll::Pending,
+                            Err(Nothing::For(wait)) => self.timer = Some(Box::pin(sleep(wait))),
                         }
                         if let Some(timer) = &mut self.timer {
                             ready!(timer.as_mut().poll(cx));
