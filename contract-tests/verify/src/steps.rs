@@ -99,7 +99,7 @@ static STEPS: &[Step] = &[
     },
     Step {
         name: "simulation",
-        about: "the whole mesh on simulated machines: seeds of misfortunes, and safety mechanisms whose want has to be noticed",
+        about: "the whole mesh on simulated machines, with misfortunes decided by seeds",
         tools: &[],
         calls: &[
             call(
@@ -110,22 +110,6 @@ static STEPS: &[Step] = &[
             call(
                 "cargo",
                 &["run", "--package", "simulation", FEATURE, "--locked", "--", "--seeds", "0..10000", "--limit", "60"],
-            ),
-            call(
-                "cargo",
-                &[
-                    "run",
-                    "--package",
-                    "simulation",
-                    FEATURE,
-                    "--locked",
-                    "--",
-                    "--mutants",
-                    "--seeds",
-                    "0..50",
-                    "--limit",
-                    "60",
-                ],
             ),
         ],
     },

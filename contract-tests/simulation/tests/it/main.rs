@@ -22,8 +22,8 @@ fn the_same_seed_gives_the_same_run_to_the_last_event() {
 
 /// A simulation that cannot fail tells nothing.
 #[test]
-fn a_place_that_is_not_released_is_noticed() {
-    let hunt = simulate(&["--mutants", "--only", "release of the place"]);
+fn a_request_id_that_is_not_claimed_is_noticed() {
+    let hunt = simulate(&["--mutants", "--only", "claim of the request id"]);
     assert!(hunt.status.success(), "{}", text(&hunt.stdout));
     let unknown = simulate(&["--seed", "1", "--mutant", "luck"]);
     assert_eq!(unknown.status.code(), Some(2), "a misspelt mechanism must not pass for one that is not needed");
