@@ -198,12 +198,21 @@ pub(super) fn describe(stream: &str) -> Option<(Config, u64)> {
     })
 }
 
-/// The headers of a stored message, and since when it is stored.
-pub(super) fn stored(stream: &str, sequence: u64) -> Option<(HeaderMap, Micros)> {
+/// A stored message, and since when it is stored.
+pub(super) fn stored(stream: &str, sequence: u64) -> Option<(Message, Micros)> {
     BROKER.with_borrow(|broker| {
         let index = usize::try_from(sequence.checked_sub(1)?).ok()?;
         let stored = broker.streams.get(stream)?.stored.get(index)?;
-        Some((stored.message.headers.clone().unwrap_or_default(), stored.at))
+        Some((stored.message.clone(), stored.at))
+    })
+}
+
+/// The numbers of the messages whose subject fits, from `first` on.
+pub(super) fn numbers(stream: &str, subject: &str, first: u64) -> Vec<u64> {
+    BROKER.with_borrow(|broker| {
+        let stored = broker.streams.get(stream).map(|stream| stream.stored.as_slice()).unwrap_or_default();
+        let fitting = (1..).zip(stored).filter(|(_, stored)| matches(subject, &stored.message.subject));
+        fitting.map(|(sequence, _)| sequence).filter(|sequence| *sequence >= first).collect()
     })
 }
 

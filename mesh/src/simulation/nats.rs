@@ -1,6 +1,6 @@
 //! The broker's client: as much of async-nats's interface as this crate uses, over the simulated [`broker`](super::broker).
 
-pub(crate) use async_nats::{ConnectError, Error, Event, HeaderMap, Message, ServerInfo, header};
+pub(crate) use async_nats::{ConnectError, Error, Event, HeaderMap, HeaderValue, Message, ServerInfo, header};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,7 +262,7 @@ pub(crate) mod jetstream {
                 let found = exchange(|| broker::describe(name.as_ref())).await;
                 let found = found.map_err(|error| GetStreamError::with_source(GetStreamErrorKind::Request, error))?;
                 let (config, last_sequence) = found.ok_or_else(unknown_stream)?;
-                Ok(Stream(Info { config, state: State { first_sequence: 1, last_sequence } }))
+                Ok(Stream(Info { config, state: State { messages: last_sequence, first_sequence: 1, last_sequence } }))
             }
 
             pub(crate) async fn create_stream(&self, config: Config) -> Result<(), Error> {
@@ -313,18 +313,28 @@ pub(crate) mod jetstream {
     }
 
     pub(crate) mod message {
-        use async_nats::HeaderMap;
+        use async_nats::{HeaderMap, Message, Subject};
+        use bytes::Bytes;
 
         use crate::store::Micros;
 
         /// A message as the stream has it.
         pub(crate) struct StreamMessage {
             pub(crate) sequence: u64,
+            pub(crate) subject: Subject,
             pub(crate) headers: HeaderMap,
+            pub(crate) payload: Bytes,
             pub(crate) time: Time,
         }
 
-        pub(crate) struct Time(pub(in super::super) Micros);
+        impl StreamMessage {
+            pub(super) fn new(sequence: u64, message: Message, at: Micros) -> Self {
+                let Message { subject, headers, payload, .. } = message;
+                Self { sequence, subject, headers: headers.unwrap_or_default(), payload, time: Time(at) }
+            }
+        }
+
+        pub(crate) struct Time(Micros);
 
         impl Time {
             pub(crate) fn unix_timestamp_nanos(&self) -> i128 {
@@ -335,14 +345,15 @@ pub(crate) mod jetstream {
 
     pub(crate) mod stream {
         pub(crate) use async_nats::jetstream::stream::{
-            Config, DiscardPolicy, RawMessageError, RawMessageErrorKind, RetentionPolicy, StorageType,
+            Config, DirectGetError, DirectGetErrorKind, DiscardPolicy, RawMessageError, RawMessageErrorKind,
+            RetentionPolicy, StorageType,
         };
 
         use futures_util::{TryStream, stream};
 
         use super::super::{Error, broker, exchange};
         use super::consumer;
-        use super::message::{StreamMessage, Time};
+        use super::message::StreamMessage;
 
         pub(crate) struct Stream(pub(super) Info);
 
@@ -352,6 +363,7 @@ pub(crate) mod jetstream {
         }
 
         pub(crate) struct State {
+            pub(crate) messages: u64,
             pub(crate) first_sequence: u64,
             pub(crate) last_sequence: u64,
         }
@@ -364,8 +376,37 @@ pub(crate) mod jetstream {
             pub(crate) async fn get_raw_message(&self, sequence: u64) -> Result<StreamMessage, RawMessageError> {
                 let found = exchange(|| broker::stored(&self.0.config.name, sequence)).await;
                 let found = found.map_err(|error| RawMessageError::with_source(RawMessageErrorKind::Other, error))?;
-                let (headers, at) = found.ok_or_else(|| RawMessageError::new(RawMessageErrorKind::NoMessageFound))?;
-                Ok(StreamMessage { sequence, headers, time: Time(at) })
+                let (message, at) = found.ok_or_else(|| RawMessageError::new(RawMessageErrorKind::NoMessageFound))?;
+                Ok(StreamMessage::new(sequence, message, at))
+            }
+
+            pub(crate) async fn direct_get(&self, sequence: u64) -> Result<StreamMessage, DirectGetError> {
+                let found = exchange(|| broker::stored(&self.0.config.name, sequence)).await;
+                let found = found.map_err(|error| DirectGetError::with_source(DirectGetErrorKind::Request, error))?;
+                let (message, at) = found.ok_or_else(|| DirectGetError::new(DirectGetErrorKind::NotFound))?;
+                Ok(StreamMessage::new(sequence, message, at))
+            }
+
+            pub(crate) async fn direct_get_next_for_subject(
+                &self,
+                subject: String,
+                first: Option<u64>,
+            ) -> Result<StreamMessage, DirectGetError> {
+                let next = broker::numbers(&self.0.config.name, &subject, first.unwrap_or(1)).into_iter().next();
+                self.direct_get(next.unwrap_or(0)).await
+            }
+
+            pub(crate) async fn info_with_subjects(
+                &self,
+                subject: String,
+            ) -> Result<impl TryStream<Ok = (String, usize), Error = Error>, Error> {
+                let count = exchange(|| broker::numbers(&self.0.config.name, &subject, 1).len()).await?;
+                Ok(stream::iter([Ok((subject, count))]))
+            }
+
+            /// Only operators delete, and none are simulated.
+            pub(crate) async fn delete_message(&self, _: u64) -> Result<bool, Error> {
+                Err("the simulated broker deletes nothing".into())
             }
 
             pub(crate) fn consumers(&self) -> impl TryStream<Ok = consumer::Info, Error = Error> {
@@ -377,8 +418,8 @@ pub(crate) mod jetstream {
                 exchange(|| broker::delete_consumer(&self.0.config.name, durable)).await
             }
 
-            pub(crate) async fn create_consumer(&self, config: consumer::pull::Config) -> Result<bool, Error> {
-                exchange(|| broker::create_consumer(&self.0.config.name, config)).await
+            pub(crate) async fn create_consumer<C: consumer::Create>(&self, config: C) -> Result<C::Consumer, Error> {
+                exchange(|| config.create(&self.0.config.name)).await
             }
 
             /// Nothing is ever deleted, so the next message is the one of that number.
@@ -419,6 +460,28 @@ pub(crate) mod jetstream {
             }
         }
 
+        /// The kinds of consumers.
+        pub(crate) trait Create {
+            type Consumer;
+            fn create(self, stream: &str) -> Self::Consumer;
+        }
+
+        impl Create for pull::Config {
+            type Consumer = ();
+
+            fn create(self, stream: &str) {
+                broker::create_consumer(stream, self);
+            }
+        }
+
+        impl Create for pull::OrderedConfig {
+            type Consumer = pull::OrderedConsumer;
+
+            fn create(self, stream: &str) -> pull::OrderedConsumer {
+                pull::OrderedConsumer(stream.to_owned())
+            }
+        }
+
         pub(crate) struct PullConsumer {
             stream: String,
             info: Info,
@@ -439,7 +502,7 @@ pub(crate) mod jetstream {
         }
 
         pub(crate) mod pull {
-            pub(crate) use async_nats::jetstream::consumer::pull::Config;
+            pub(crate) use async_nats::jetstream::consumer::pull::{Config, OrderedConfig};
 
             use std::io;
             use std::pin::Pin;
@@ -471,6 +534,32 @@ pub(crate) mod jetstream {
                 pub(crate) async fn messages(self) -> Result<Stream, Error> {
                     let durable = self.0.info.config.durable_name.unwrap_or_default();
                     Ok(Stream { stream: self.0.stream, durable, timer: None })
+                }
+            }
+
+            pub(crate) struct OrderedConsumer(pub(super) String);
+
+            impl OrderedConsumer {
+                pub(crate) async fn messages(self) -> Result<Ordered, Error> {
+                    Ok(Ordered { stream: self.0, read: 0 })
+                }
+            }
+
+            /// All of a stream in order, as far as it goes.
+            pub(crate) struct Ordered {
+                stream: String,
+                read: u64,
+            }
+
+            impl futures_util::Stream for Ordered {
+                type Item = Result<Message, io::Error>;
+
+                fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+                    let sequence = self.read + 1;
+                    let Some((message, _)) = broker::stored(&self.stream, sequence) else { return Poll::Ready(None) };
+                    self.read = sequence;
+                    let (stream, durable) = (self.stream.clone(), String::new());
+                    Poll::Ready(Some(Ok(Message { message, stream, durable, sequence, delivered: 1 })))
                 }
             }
 
