@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::client::Client;
-use async_nats::connection::State;
-use async_nats::jetstream::context::{Context, ContextBuilder, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-use async_nats::{ConnectOptions, Event, ServerInfo};
+use crate::nats::client::Client;
+use crate::nats::connection::State;
+use crate::nats::jetstream::context::{Context, ContextBuilder, GetStreamErrorKind};
+use crate::nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use crate::nats::{ConnectOptions, Event, ServerInfo};
 use tokio::sync::watch;
 
 /// The stream of events that a consumer gave up on.
@@ -34,7 +34,7 @@ const SUBSCRIPTION_CAPACITY: usize = 16 * 1024;
 /// The text is not the address of a broker.
 #[derive(Debug, thiserror::Error)]
 #[error("expected nats://host:port, or several with commas between")]
-pub struct InvalidBrokerUrl(#[source] async_nats::ConnectError);
+pub struct InvalidBrokerUrl(#[source] crate::nats::ConnectError);
 
 /// The stream cannot be used as it is, and only an operator can change that: its messages would have to be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -175,7 +175,7 @@ impl Bus {
         }
     }
 
-    async fn try_ensure(&self, wanted: &Config) -> Result<(), async_nats::Error> {
+    async fn try_ensure(&self, wanted: &Config) -> Result<(), crate::nats::Error> {
         match self.jetstream.get_stream(&wanted.name).await {
             Ok(present) => {
                 if let Some(config) = upgrade(&present.cached_info().config, wanted, self.limits)? {

@@ -11,8 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use async_nats::jetstream::{self, AckKind};
+use crate::nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use crate::nats::jetstream::{self, AckKind};
 use futures_util::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
@@ -196,7 +196,7 @@ async fn consume_until(worker: &Worker, shutdown: &CancellationToken) {
     }
 }
 
-async fn open(bus: &Bus, spec: &ConsumerSpec) -> Result<pull::Stream, async_nats::Error> {
+async fn open(bus: &Bus, spec: &ConsumerSpec) -> Result<pull::Stream, crate::nats::Error> {
     let jetstream = bus.jetstream();
     let present: Result<PullConsumer, _> = jetstream.get_consumer_from_stream(spec.durable, spec.stream).await;
     // Where it began cannot be changed, and one that a relay has set back began elsewhere.
@@ -229,7 +229,7 @@ async fn pull(
     mut messages: pull::Stream,
     connection: u64,
     shutdown: &CancellationToken,
-) -> Option<async_nats::Error> {
+) -> Option<crate::nats::Error> {
     let size = worker.spec().batch.clamp(1, MAX_BATCH);
     let mut batch: Vec<jetstream::Message> = Vec::new();
     loop {

@@ -4,6 +4,7 @@
 //! authorization, health and an orderly end; it calls others through [`client::connect`].
 
 mod admin;
+pub mod blocking;
 pub mod bus;
 pub mod client;
 pub mod config;
@@ -16,15 +17,24 @@ pub mod health;
 pub mod identity;
 pub mod inbox;
 pub mod nats_server;
+pub mod net;
 pub mod node;
 pub mod outbox;
 pub mod relay;
 pub mod replay;
 pub mod requests;
+pub mod safety;
 mod schema;
 pub mod server;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod store;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod value;
+
+#[cfg(not(feature = "simulation"))]
+use async_nats as nats;
+#[cfg(feature = "simulation")]
+use simulation::nats;

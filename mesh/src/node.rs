@@ -15,7 +15,6 @@ use std::{
 
 use clap::Args;
 use proto::contract::METHODS;
-use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
     event::Received,
     health::Readiness,
     identity::{IssuerError, ServiceIdentity, Verifier},
+    net::TcpListener,
     relay,
     server::{self, Drain, Routes, ServeError, ServerSpec},
     store::{Conn, DatabaseUrl, Migrations, OpenError, Store, StoreError},

@@ -180,9 +180,9 @@ enum RelayError {
     #[error("the outbox cannot be read or marked")]
     Store(#[source] StoreError),
     #[error("the broker did not take an event")]
-    Publish(#[source] async_nats::Error),
+    Publish(#[source] crate::nats::Error),
     #[error("the broker did not describe the stream")]
-    Stream(#[source] async_nats::Error),
+    Stream(#[source] crate::nats::Error),
 }
 
 fn cause(error: &RelayError) -> String {

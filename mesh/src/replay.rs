@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use crate::nats::jetstream::ErrorCode;
+use crate::nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use crate::nats::jetstream::context::GetStreamErrorKind;
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use crate::bus::Bus;
@@ -29,7 +29,7 @@ pub enum ReplayError {
         stream: &'static str,
         /// Why not.
         #[source]
-        source: async_nats::Error,
+        source: crate::nats::Error,
     },
 }
 

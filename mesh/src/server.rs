@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::contract::{FILE_DESCRIPTOR_SET, METHODS, MethodRule};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 
 use crate::health::{Health, Readiness};
 use crate::identity::Verifier;
+use crate::net::TcpListener;
 use crate::telemetry::rpc::{Observer, Side};
 
 mod access;

@@ -5,6 +5,8 @@
 //! anything but the database inside a closure. There is no connection pool to configure and no query builder beside diesel's.
 
 mod job;
+#[cfg_attr(feature = "simulation", path = "store/inline.rs")]
+mod lanes;
 mod open;
 mod signal;
 mod sql;
@@ -17,17 +19,16 @@ use std::fmt;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use diesel::ConnectionError;
 use diesel_migrations::EmbeddedMigrations;
 
 use self::job::Task;
+use self::lanes::Lanes;
+use self::open::FileLock;
 #[cfg(feature = "testing")]
 pub(crate) use self::open::MESH_MIGRATIONS;
-use self::open::{FileLock, Opener};
 pub(crate) use self::signal::note_append;
 pub use self::signal::{ChangeWatch, CommitSignal, CommitWatch, note_change};
 pub use self::sql::{Conn, Exec, Fetch};
@@ -35,12 +36,9 @@ pub use self::sql::{Conn, Exec, Fetch};
 pub use self::statement::expect_binds;
 pub use self::statement::{Bind, Statement, upsert};
 pub use self::types::{Id, InvalidId, InvalidInstant, Micros};
-use self::worker::{Link, Queued};
+use self::worker::Queued;
 use crate::telemetry::Carried;
 
-/// Closures waiting for a connection at most; one more is answered [`StoreError::Busy`].
-const QUEUE: usize = 1024;
-const SQLITE_READERS: usize = 2;
 /// Connections of a service to PostgreSQL, so that seven services leave over forty of a PostgreSQL server's default hundred to others.
 pub const POSTGRES_CONNECTIONS: usize = 8;
 
@@ -142,11 +140,9 @@ pub enum StoreError {
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    writes: Option<Sender<Queued>>,
-    reads: Option<Sender<Queued>>,
+    lanes: Lanes,
     signal: Arc<CommitSignal>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    #[expect(dead_code, reason = "released when the store is gone")]
+    #[expect(dead_code, reason = "released when the store is gone, after the connections")]
     lock: Option<FileLock>,
 }
 
@@ -162,34 +158,8 @@ impl Store {
         };
         open::migrate(url, service, migrations)?;
         let signal = Arc::new(CommitSignal::new());
-        let (writes, write_queue) = bounded(QUEUE);
-        let mut threads = Vec::new();
-        let reads = match url {
-            DatabaseUrl::Sqlite(path) => {
-                let (reads, read_queue) = bounded(QUEUE);
-                let writer = Link::open(Opener::SqliteWriter(path.clone()))?;
-                let committed = Arc::clone(&signal);
-                threads.push(spawn(service, move || worker::write_in_groups(writer, &write_queue, &committed))?);
-                for _ in 0..SQLITE_READERS {
-                    threads.push(serve(service, Opener::SqliteReader(path.clone()), &read_queue, &signal)?);
-                }
-                reads
-            }
-            DatabaseUrl::Postgres(url) => {
-                let opener = Opener::Postgres { url: url.clone(), service };
-                for _ in 0..POSTGRES_CONNECTIONS {
-                    threads.push(serve(service, opener.clone(), &write_queue, &signal)?);
-                }
-                writes.clone()
-            }
-        };
-        Ok(Self(Arc::new(Inner {
-            writes: Some(writes),
-            reads: Some(reads),
-            signal,
-            threads: Mutex::new(threads),
-            lock,
-        })))
+        let lanes = Lanes::open(url, service, &signal)?;
+        Ok(Self(Arc::new(Inner { lanes, signal, lock })))
     }
 
     /// Opens the database only to read it, beside the process that owns it: for an operator's tools. Nothing is migrated; [`Store::write`] answers
@@ -198,18 +168,13 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached, or the file is not there.
     pub fn open_read_only(url: &DatabaseUrl, service: &'static str) -> Result<Self, OpenError> {
-        let opener = match url {
-            DatabaseUrl::Sqlite(path) => {
-                // SQLite would make a missing file.
-                std::fs::metadata(path).map_err(|source| OpenError::File { path: path.clone(), source })?;
-                Opener::SqliteReader(path.clone())
-            }
-            DatabaseUrl::Postgres(url) => Opener::Postgres { url: url.clone(), service },
-        };
+        if let DatabaseUrl::Sqlite(path) = url {
+            // SQLite would make a missing file.
+            std::fs::metadata(path).map_err(|source| OpenError::File { path: path.clone(), source })?;
+        }
         let signal = Arc::new(CommitSignal::new());
-        let (reads, queue) = bounded(QUEUE);
-        let threads = vec![serve(service, opener, &queue, &signal)?];
-        Ok(Self(Arc::new(Inner { writes: None, reads: Some(reads), signal, threads: Mutex::new(threads), lock: None })))
+        let lanes = Lanes::open_read_only(url, service, &signal)?;
+        Ok(Self(Arc::new(Inner { lanes, signal, lock: None })))
     }
 
     /// Runs `work` as one transaction and answers what it answers, after the commit. An error or a panic in it undoes all it wrote and reaches
@@ -226,7 +191,7 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + From<diesel::result::Error> + Send + 'static,
     {
-        send(self.0.writes.as_ref(), Queued::Write, work).await
+        self.send(Queued::Write, work).await
     }
 
     /// Runs `work`, which only reads, beside the writers. Each statement sees the last commit; there is no common snapshot of several.
@@ -241,7 +206,7 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + From<diesel::result::Error> + Send + 'static,
     {
-        send(self.0.reads.as_ref(), Queued::Read, work).await
+        self.send(Queued::Read, work).await
     }
 
     /// Fires after each commit made through this store: workers need not poll for what their own process wrote.
@@ -266,65 +231,25 @@ impl Store {
         })
         .await
     }
-}
 
-async fn send<F, T, E>(queue: Option<&Sender<Queued>>, wrap: fn(Box<dyn job::Job>) -> Queued, work: F) -> Result<T, E>
-where
-    F: FnOnce(&mut Conn) -> Result<T, E> + Send + 'static,
-    T: Send + 'static,
-    E: From<StoreError> + Send + 'static,
-{
-    let deadline = crate::deadline::current();
-    if deadline.is_some_and(crate::deadline::Deadline::has_passed) {
-        return Err(StoreError::Deadline.into());
-    }
-    // The closure runs on another thread; the events it makes belong to the caller's trace all the same.
-    let carried = Carried::current();
-    let (task, answer) = Task::new(move |conn: &mut Conn| carried.run(|| work(conn)), deadline);
-    queue.ok_or(StoreError::Closed)?.try_send(wrap(Box::new(task))).map_err(|error| match error {
-        TrySendError::Full(_) => StoreError::Busy,
-        TrySendError::Disconnected(_) => StoreError::Closed,
-    })?;
-    match answer.await {
-        Ok(Ok(result)) => result,
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(_) => Err(StoreError::Closed.into()),
-    }
-}
-
-fn serve(
-    service: &str,
-    opener: Opener,
-    queue: &Receiver<Queued>,
-    signal: &Arc<CommitSignal>,
-) -> Result<JoinHandle<()>, OpenError> {
-    let link = Link::open(opener)?;
-    let (queue, signal) = (queue.clone(), Arc::clone(signal));
-    spawn(service, move || worker::serve(link, &queue, &signal))
-}
-
-fn spawn(service: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    thread::Builder::new().name(format!("{service}-db")).spawn(run).map_err(OpenError::Thread)
-}
-
-impl Link {
-    fn open(opener: Opener) -> Result<Self, OpenError> {
-        let conn = opener.open()?;
-        Ok(Self::new(opener, conn))
-    }
-}
-
-impl Drop for Inner {
-    /// Closes the queues and waits for the connection threads, so that the file's lock is free once this returns.
-    fn drop(&mut self) {
-        self.writes = None;
-        self.reads = None;
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            // A closure may own the last handle; its thread cannot wait for itself.
-            if thread.thread().id() != thread::current().id() {
-                let _ = thread.join();
-            }
+    async fn send<F, T, E>(&self, wrap: fn(Box<dyn job::Job>) -> Queued, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let deadline = crate::deadline::current();
+        if deadline.is_some_and(crate::deadline::Deadline::has_passed) {
+            return Err(StoreError::Deadline.into());
+        }
+        // The closure runs on another thread; the events it makes belong to the caller's trace all the same.
+        let carried = Carried::current();
+        let (task, answer) = Task::new(move |conn: &mut Conn| carried.run(|| work(conn)), deadline);
+        self.0.lanes.send(wrap(Box::new(task))).await?;
+        match answer.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => Err(StoreError::Closed.into()),
         }
     }
 }

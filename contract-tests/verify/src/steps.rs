@@ -46,6 +46,9 @@ const fn call(program: &'static str, arguments: &'static [&'static str]) -> Call
     Call { program, arguments, variables: &[], on_failure: Verdict::Finding }
 }
 
+/// Compiles what the workspace leaves out: `mesh` on simulated sockets.
+const FEATURE: &str = "--features=simulation";
+
 static STEPS: &[Step] = &[
     Step {
         name: "format",
@@ -149,6 +152,22 @@ static STEPS: &[Step] = &[
                 ],
             )
         }],
+    },
+    Step {
+        name: "simulation",
+        about: "the whole mesh on simulated machines, with misfortunes decided by seeds",
+        tools: &[],
+        calls: &[
+            call(
+                "cargo",
+                &["clippy", "--package", "simulation", FEATURE, "--all-targets", "--locked", "--", "-D", "warnings"],
+            ),
+            call("cargo", &["test", "--package", "simulation", FEATURE, "--locked"]),
+            call(
+                "cargo",
+                &["run", "--package", "simulation", FEATURE, "--locked", "--", "--seeds", "0..10000", "--limit", "60"],
+            ),
+        ],
     },
     Step {
         name: "doc",

@@ -13,10 +13,11 @@ use http::Request;
 use http::uri::Authority;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tonic::body::Body;
+
+use crate::net::TcpStream;
 
 /// For the name and the TCP handshake. The call's deadline may be earlier.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);

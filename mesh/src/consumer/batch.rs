@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::{AckKind, Message};
+use crate::nats::jetstream::{AckKind, Message};
 use futures_util::FutureExt;
 
 use super::{ConsumerSpec, FIRST_RETRY, Handler, HandlerError, LAST_RETRY, Repeats, RetryPolicy, dead_letter};
@@ -13,6 +13,7 @@ use crate::bus::{Bus, MAX_AGE};
 use crate::crash_point;
 use crate::event::Received;
 use crate::inbox;
+use crate::safety;
 use crate::store::{Conn, Id, Micros, Store, StoreError};
 use crate::telemetry::messaging;
 
@@ -93,6 +94,9 @@ impl Worker {
         while let Some(range) = left.pop() {
             if range.is_empty() {
                 continue;
+            }
+            if safety::is_off("acknowledge after the commit") {
+                acknowledge(&messages[range.clone()]).await;
             }
             match self.attempt(&events, range.clone(), Micros::now()).await {
                 Ok(()) => {

@@ -1,10 +1,10 @@
 //! Copies of events that a consumer gave up on, with the reason, for an operator to look at and to have handled after all.
 
-use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{DirectGetError, DirectGetErrorKind, Stream};
-use async_nats::jetstream::{ErrorCode, Message};
-use async_nats::{HeaderMap, HeaderValue};
+use crate::nats::jetstream::context::GetStreamErrorKind;
+use crate::nats::jetstream::message::StreamMessage;
+use crate::nats::jetstream::stream::{DirectGetError, DirectGetErrorKind, Stream};
+use crate::nats::jetstream::{ErrorCode, Message};
+use crate::nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
@@ -27,7 +27,7 @@ pub(super) async fn publish(
     message: &Message,
     delivered: u64,
     error: &str,
-) -> Result<(), async_nats::Error> {
+) -> Result<(), crate::nats::Error> {
     let mut headers = HeaderMap::new();
     for (name, values) in message.headers.iter().flat_map(HeaderMap::iter) {
         let text: &str = name.as_ref();
@@ -90,7 +90,7 @@ impl From<StreamMessage> for Letter {
         let number = |name: &str| text(name).parse().unwrap_or_default();
         let (error, subject, delivered) = (text(ERROR), text(ORIGINAL_SUBJECT), number(DELIVERED));
         let (error, stream_sequence) = (percent_decode(error).unwrap_or_default(), number(STREAM_SEQUENCE));
-        let original = async_nats::Message {
+        let original = crate::nats::Message {
             subject: subject.into(),
             reply: None,
             payload: stored.payload.clone(),
@@ -120,11 +120,11 @@ pub(crate) enum LettersError {
     Disconnected,
     /// It does not answer as it should.
     #[error("the broker does not give its dead letters")]
-    Broker(#[source] async_nats::Error),
+    Broker(#[source] crate::nats::Error),
 }
 
 impl LettersError {
-    fn new(error: impl Into<async_nats::Error>) -> Self {
+    fn new(error: impl Into<crate::nats::Error>) -> Self {
         Self::Broker(error.into())
     }
 }

@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-use async_nats::HeaderMap;
-use async_nats::header::IntoHeaderName;
+use crate::nats::HeaderMap;
+use crate::nats::header::IntoHeaderName;
 
 use super::{Malformed, Received};
 use crate::store::{Id, Micros};
@@ -66,7 +66,7 @@ fn put<N: IntoHeaderName>(headers: &mut HeaderMap, name: N, value: &str) {
 
 impl Received {
     /// Reads an event from a broker message.
-    pub(crate) fn from_message(message: &async_nats::Message, delivered: u64) -> Result<Self, Malformed> {
+    pub(crate) fn from_message(message: &crate::nats::Message, delivered: u64) -> Result<Self, Malformed> {
         let mut found = Found::default();
         for (name, values) in message.headers.as_ref().into_iter().flat_map(HeaderMap::iter) {
             let (Some(slot), Some(value)) = (found.slot(name.as_ref()), values.first()) else { continue };
@@ -209,8 +209,8 @@ mod tests {
         }
     }
 
-    fn message(headers: Option<HeaderMap>) -> async_nats::Message {
-        async_nats::Message {
+    fn message(headers: Option<HeaderMap>) -> crate::nats::Message {
+        crate::nats::Message {
             subject: "holdfast.evt.test.thing.made.v1.a_b".into(),
             reply: None,
             payload: "payload".into(),

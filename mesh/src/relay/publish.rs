@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::response::Response;
+use crate::nats::HeaderMap;
+use crate::nats::jetstream::ErrorCode;
+use crate::nats::jetstream::publish::PublishAck;
+use crate::nats::jetstream::response::Response;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
@@ -74,7 +74,7 @@ impl Publisher {
     }
 
     /// All or nothing; the last one, or `None` if the broker refused the batch as a batch.
-    async fn publish_batch(&self, rows: &[Row]) -> Result<Option<Acknowledged>, async_nats::Error> {
+    async fn publish_batch(&self, rows: &[Row]) -> Result<Option<Acknowledged>, crate::nats::Error> {
         let batch = Id::generate().to_string();
         let client = self.bus.client();
         let (last, others) = rows.split_last().expect("not empty");
@@ -153,7 +153,7 @@ impl Publisher {
         done
     }
 
-    async fn publish_one(&self, row: &Row) -> Result<u64, async_nats::Error> {
+    async fn publish_one(&self, row: &Row) -> Result<u64, crate::nats::Error> {
         let ack =
             self.bus.jetstream().publish_with_headers(row.subject.clone(), self.headers(row), payload(row)).await?;
         crash_point!("mesh.outbox.published");

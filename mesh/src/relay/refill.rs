@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{self, DeliverPolicy, FromConsumer, pull};
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{RawMessageError, RawMessageErrorKind, Stream};
+use crate::nats::jetstream::consumer::{self, DeliverPolicy, FromConsumer, pull};
+use crate::nats::jetstream::message::StreamMessage;
+use crate::nats::jetstream::stream::{RawMessageError, RawMessageErrorKind, Stream};
 use diesel::prelude::{ExpressionMethods, QueryDsl, QueryResult, Queryable};
 use futures_util::TryStreamExt;
 
@@ -16,6 +16,7 @@ use super::RelayError;
 use super::publish::{Acknowledged, Publisher};
 use crate::event::MESSAGE_ID;
 use crate::outbox;
+use crate::safety;
 use crate::schema::outbox_progress::dsl as p;
 use crate::store::{Conn, Exec, Fetch, Id, Micros, Store, StoreError};
 
@@ -38,7 +39,7 @@ struct Intact {
 
 /// Once for every connection, and whenever there is doubt: the stream exists and has what it acknowledged, or what it lost is waiting again.
 pub(super) async fn check(store: &Store, publisher: &mut Publisher, connection: u64) -> Result<(), RelayError> {
-    if publisher.checked == Some(connection) {
+    if publisher.checked == Some(connection) || safety::is_off("refill of a stream that lost events") {
         return Ok(());
     }
     publisher.bus().ensure_stream(publisher.service).await;
@@ -126,7 +127,7 @@ async fn intact(stream: &Stream, acknowledged_at: Option<Micros>) -> Result<Inta
 
 /// Has consumers that are beyond this place begin after it again; the inbox drops what comes twice. Servers from 2.14 on do so themselves when
 /// they start, but not with streams that have replicas.
-async fn set_consumers_back(service: &str, stream: &Stream, sequence: u64) -> Result<(), async_nats::Error> {
+async fn set_consumers_back(service: &str, stream: &Stream, sequence: u64) -> Result<(), crate::nats::Error> {
     let consumers: Vec<consumer::Info> = stream.consumers().try_collect().await?;
     for ahead in consumers.into_iter().filter(|consumer| consumer.delivered.stream_sequence > sequence) {
         let Some(durable) = ahead.config.durable_name.clone() else { continue };

@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +22,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::Limits;
+use crate::net::{TcpListener, TcpStream};
 
 /// A peer must have said the HTTP/2 preface by then.
 const PREFACE_LIMIT: Duration = Duration::from_secs(10);
@@ -93,14 +93,14 @@ where
         }
     }
 
-    fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
+    fn connection(&self, mut stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
         let protocol = self.protocol.clone();
         let service = TowerToHyperService::new(self.stack.clone());
         let (drain, cut) = (self.drain.clone(), self.cut.clone());
         async move {
             send_at_once(&stream);
             let work = async {
-                if !speaks(&stream, &drain).await {
+                if !speaks(&mut stream, &drain).await {
                     return;
                 }
                 let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
@@ -149,7 +149,7 @@ fn send_at_once(stream: &TcpStream) {
 }
 
 /// Waits for the peer's first byte without taking it; answers whether there was one in time.
-async fn speaks(stream: &TcpStream, drain: &CancellationToken) -> bool {
+async fn speaks(stream: &mut TcpStream, drain: &CancellationToken) -> bool {
     let mut byte = [0];
     let first = stream.peek(&mut byte);
     let limit = async {

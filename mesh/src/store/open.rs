@@ -33,6 +33,14 @@ pub(super) enum Opener {
 }
 
 impl Opener {
+    /// Of a connection that only reads.
+    pub(super) fn reader(url: &DatabaseUrl, service: &'static str) -> Self {
+        match url {
+            DatabaseUrl::Sqlite(path) => Self::SqliteReader(path.clone()),
+            DatabaseUrl::Postgres(url) => Self::Postgres { url: url.clone(), service },
+        }
+    }
+
     pub(super) fn open(&self) -> Result<Conn, ConnectionError> {
         match self {
             Self::SqliteWriter(path) => open_sqlite(path, SQLITE_PRAGMAS),

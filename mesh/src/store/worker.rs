@@ -3,12 +3,11 @@
 //! SQLite: one writer that commits many jobs in one transaction, each in its savepoint. There is no waiting window: a batch is whatever queued up
 //! during the last commit, so a lone caller pays nothing. PostgreSQL: many threads, one transaction for each job; the server groups the commits.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error};
+use diesel::{ConnectionError, QueryResult};
 
 use super::job::Job;
 use super::open::Opener;
@@ -40,8 +39,9 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(opener: Opener, conn: Conn) -> Self {
-        Self { opener, conn: Some(conn), failed: None, read_limit_ms: SESSION_LIMIT_MS }
+    pub(super) fn open(opener: Opener) -> Result<Self, ConnectionError> {
+        let conn = opener.open()?;
+        Ok(Self { opener, conn: Some(conn), failed: None, read_limit_ms: SESSION_LIMIT_MS })
     }
 
     fn get(&mut self) -> Result<&mut Conn, StoreError> {
@@ -124,13 +124,18 @@ fn is_late(job: &dyn Job) -> bool {
     job.deadline().is_some_and(Deadline::has_passed)
 }
 
-/// SQLite's writer: group commit.
-pub(super) fn write_in_groups(mut link: Link, jobs: &Receiver<Queued>, signal: &CommitSignal) {
+/// SQLite's writer: group commit, for each of `firsts` with what queues up in `jobs` meanwhile.
+pub(super) fn write_in_groups(
+    link: &mut Link,
+    firsts: impl Iterator<Item = Queued>,
+    jobs: &Receiver<Queued>,
+    signal: &CommitSignal,
+) {
     let mut batch = Vec::with_capacity(BATCH);
-    while let Ok(queued) = jobs.recv() {
+    for queued in firsts {
         let Some(first) = admit(queued.into_job()) else { continue };
         batch.push(first);
-        if let Err(error) = run_group(&mut link, &mut batch, jobs) {
+        if let Err(error) = run_group(link, &mut batch, jobs) {
             for job in &mut batch {
                 job.revoke(share_store(&error));
             }
@@ -184,17 +189,17 @@ fn run_in_savepoint(conn: &mut Conn, job: &mut dyn Job) -> QueryResult<()> {
 }
 
 /// SQLite's readers, and every PostgreSQL connection.
-pub(super) fn serve(mut link: Link, jobs: &Receiver<Queued>, signal: &Arc<CommitSignal>) {
-    while let Ok(queued) = jobs.recv() {
+pub(super) fn serve(link: &mut Link, jobs: impl Iterator<Item = Queued>, signal: &CommitSignal) {
+    for queued in jobs {
         match queued {
             Queued::Write(job) => {
                 if let Some(job) = admit(job) {
-                    write_one(&mut link, job, signal);
+                    write_one(link, job, signal);
                 }
             }
             Queued::Read(job) => {
                 if let Some(job) = admit(job) {
-                    read_one(&mut link, job);
+                    read_one(link, job);
                 }
             }
         }

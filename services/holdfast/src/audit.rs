@@ -139,6 +139,19 @@ pub(crate) async fn verdict(stores: &Stores, settle: Duration) -> Result<()> {
     Ok(())
 }
 
+/// One reading of a system that has come to rest: what is wrong with it, each with the name of the invariant. What changed within
+/// `stuck_after` may still be on its way.
+///
+/// # Errors
+/// A database cannot be read.
+pub async fn violations(data: DataArgs, ledger: PathBuf, stuck_after: Duration) -> Result<Vec<String>> {
+    let findings = check(&Stores::open(data, ledger, stuck_after)?.facts().await?);
+    let named = RULES.iter().zip(findings).flat_map(|(rule, finding)| {
+        finding.violations.into_iter().map(move |violation| format!("{}: {violation}", rule.name))
+    });
+    Ok(named.collect())
+}
+
 fn check(facts: &Facts) -> Vec<Finding> {
     RULES.iter().map(|rule| (rule.check)(facts)).collect()
 }

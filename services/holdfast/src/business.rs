@@ -13,9 +13,9 @@ use proto::reservation::v1::{CreateReservationRequest, Reservation};
 use uuid::Uuid;
 
 /// A card that the payment simulator accepts.
-pub(crate) const GOOD_CARD: &str = "pm_card_visa";
+pub const GOOD_CARD: &str = "pm_card_visa";
 /// A card that it declines.
-pub(crate) const BAD_CARD: &str = "pm_card_chargeDeclinedInsufficientFunds";
+pub const BAD_CARD: &str = "pm_card_chargeDeclinedInsufficientFunds";
 
 /// A business: a kind of listing and the policy it is reserved under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,7 +49,8 @@ impl Business {
     }
 
     /// What its host offers, so many units of it. Title, price and place are for the caller to change.
-    pub(crate) fn listing(self, capacity: i32) -> Listing {
+    #[must_use]
+    pub fn listing(self, capacity: i32) -> Listing {
         let (kind, title, price) = match self {
             Self::Airbnb => (Kind::Room, "Hanok with a garden", won(120_000)),
             Self::Approval => (Kind::Room, "Room at Minji's", won(80_000)),
@@ -91,7 +92,8 @@ impl Business {
     }
 
     /// A slot that begins on this day: so many nights, a date, or none at all.
-    pub(crate) fn slot(self, first: Day, nights: i32) -> Option<Slot> {
+    #[must_use]
+    pub fn slot(self, first: Day, nights: i32) -> Option<Slot> {
         match self {
             Self::Airbnb | Self::Approval => Some(Slot::Stay(Stay {
                 check_in_date: Some(first.into()),
@@ -108,7 +110,8 @@ impl Business {
     }
 
     /// One unit for two people.
-    pub(crate) fn request(self, listing: String, slot: Option<Slot>, request_id: Uuid) -> CreateReservationRequest {
+    #[must_use]
+    pub fn request(self, listing: String, slot: Option<Slot>, request_id: Uuid) -> CreateReservationRequest {
         CreateReservationRequest {
             reservation: Some(Reservation { listing, slot, units: 1, persons: 2, ..Reservation::default() }),
             payment_method: if self.takes_payment_method() { GOOD_CARD.to_owned() } else { String::new() },
@@ -130,7 +133,8 @@ pub(crate) fn dates(slot: Option<&Slot>) -> Option<DateRange> {
 }
 
 /// So many days from now: further than a day ahead it is past today in every zone.
-pub(crate) fn days_ahead(days: i32) -> Day {
+#[must_use]
+pub fn days_ahead(days: i32) -> Day {
     Zone::named("Etc/UTC").expect("the zone database has UTC").day_at(Micros::now()).plus(days)
 }
 

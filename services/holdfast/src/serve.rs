@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use anyhow::{Context as _, Result, anyhow, bail};
 use mesh::node::NodeArgs;
 
+pub use fleet::serve;
 pub(crate) use fleet::{Ended, Fleet};
 
 use crate::ports;

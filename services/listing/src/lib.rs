@@ -19,8 +19,8 @@ mod schema;
 mod store;
 mod wire;
 
+use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;

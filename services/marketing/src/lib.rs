@@ -17,11 +17,11 @@ mod schema;
 mod store;
 
 use diesel_migrations::embed_migrations;
+use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
 use mesh::store::Migrations;
 use proto::marketing::v1::marketing_service_server::MarketingServiceServer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;

@@ -19,11 +19,11 @@ mod templates;
 
 use diesel_migrations::embed_migrations;
 use mesh::consumer::{ConsumerSpec, Repeats};
+use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
 use mesh::store::Migrations;
 use proto::message::v1::message_service_server::MessageServiceServer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, NotifierKind, NotifierSetupError};

@@ -16,12 +16,12 @@ mod schema;
 mod store;
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
 use mesh::store::Migrations;
 use proto::mileage::v1::accrual_service_server::AccrualServiceServer;
 use proto::mileage::v1::mileage_service_server::MileageServiceServer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Miles;

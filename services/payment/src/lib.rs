@@ -24,12 +24,12 @@ mod store;
 mod worker;
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
 use mesh::store::Migrations;
 use proto::payment::v1::charge_service_server::ChargeServiceServer;
 use proto::payment::v1::payment_service_server::PaymentServiceServer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Payments;

@@ -133,7 +133,7 @@ impl Writer {
         loop {
             let is_last = last.is_cancelled();
             let file = Arc::clone(&self.file);
-            let Ok((left, written)) = tokio::task::spawn_blocking(move || append(&file, batch)).await else { return };
+            let Ok((left, written)) = mesh::blocking::run(move || append(&file, batch)).await else { return };
             batch = left;
             let lost = self.lost.swap(0, Ordering::Relaxed) + if is_last { batch.len() as u64 } else { 0 };
             if lost > 0 {

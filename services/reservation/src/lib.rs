@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use diesel_migrations::embed_migrations;
 use mesh::{
+    net::TcpListener,
     node::{Node, NodeArgs, NodeError},
     server::Routes,
     store::{Migrations, StoreError},
@@ -27,7 +28,6 @@ use proto::reservation::v1::{
     reservation_service_server::{self, ReservationServiceServer},
     saga_service_server::{self, SagaServiceServer},
 };
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;

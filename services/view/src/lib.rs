@@ -20,12 +20,12 @@ mod watch;
 
 use diesel_migrations::embed_migrations;
 use mesh::consumer::{ConsumerSpec, Repeats};
+use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
 use mesh::store::{Migrations, StoreError};
 use proto::view::v1::view_admin_service_server::ViewAdminServiceServer;
 use proto::view::v1::view_service_server::ViewServiceServer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;

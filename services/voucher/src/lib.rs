@@ -16,11 +16,11 @@ mod schema;
 mod store;
 
 use diesel_migrations::embed_migrations;
+use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
 use mesh::store::Migrations;
 use proto::voucher::v1::voucher_service_server::VoucherServiceServer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;

@@ -87,17 +87,21 @@ fn run(service: Service, args: ServeArgs, listener: TcpListener, shutdown: Cance
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
     let served = runtime.block_on(async {
         listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let listener = mesh::net::TcpListener::from_std(listener)?;
         Ok::<_, anyhow::Error>(serve(service, args, listener, shutdown).await?)
     });
     runtime.shutdown_timeout(BLOCKING_LIMIT);
     served
 }
 
-async fn serve(
+/// Serves one service until `shutdown`, on the runtime it is called on.
+///
+/// # Errors
+/// The service cannot start, or its server fails.
+pub async fn serve(
     service: Service,
     args: ServeArgs,
-    listener: tokio::net::TcpListener,
+    listener: mesh::net::TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     let node = &args.node;

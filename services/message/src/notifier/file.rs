@@ -42,7 +42,7 @@ impl FileNotifier {
     async fn write(&self, batch: &[Message]) -> Vec<Outcome> {
         let lines = lines(batch);
         let file = Arc::clone(&self.file);
-        let write = tokio::task::spawn_blocking(move || append(&file, &lines));
+        let write = mesh::blocking::run(move || append(&file, &lines));
         let outcome = match tokio::time::timeout(TIME_LIMIT, write).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => Err(DeliveryError::File(Arc::new(error))),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mesh::{
     crash_point,
     deadline::{self, Deadline},
-    requests,
+    requests, safety,
     store::{Id, Micros, StoreError},
 };
 
@@ -68,7 +68,7 @@ impl Driver {
         }
         let limits =
             Limits { of_listing: held.agreed().policy.max_per_person.into(), of_all: self.max_per_person.into() };
-        if limits.apply() {
+        if limits.apply() && !safety::is_off("limit per person") {
             self.admit(&held, limits).await?;
         }
         Ok(held)
