@@ -18,7 +18,8 @@ async fn a_span_is_read_to_where_the_stream_ended_when_it_was_made() {
     for number in 1..=7 {
         publish(&bus, &broker, &things::made("things/a", number)).await;
     }
-    let junk = jetstream(&broker).await.publish("holdfast.evt.test.thing.made.v1.x", "junk".into()).await;
+    let jetstream = jetstream(&broker).await;
+    let junk = jetstream.publish("holdfast.evt.test.thing.made.v1.x", "junk".into()).await;
     junk.expect("sent").await.expect("stored");
     let span = Span::until_now(&bus, "TEST").await.expect("complete");
     publish(&bus, &broker, &things::made("things/a", 8)).await;

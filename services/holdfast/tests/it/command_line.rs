@@ -97,7 +97,7 @@ fn wrong_lines_are_refused_with_a_word_that_helps() {
         ("trace payments/01890000-0000-7000-8000-0123456789ab", "reservations/"),
         ("trace", "<RESERVATION>"),
         ("dlq", "redrive"),
-        ("dlq redrive", "--all"),
+        ("dlq redrive", "<LETTERS>"),
         ("dlq redrive 17 --all", "cannot be used with"),
         ("dlq show letter", "deadLetters/17"),
         ("saga abandon 01890000-0000-7000-8000-0123456789ab", "--reason"),
