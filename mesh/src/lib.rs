@@ -18,6 +18,7 @@ pub mod inbox;
 pub mod nats_server;
 pub mod node;
 pub mod outbox;
+pub mod reconcile;
 pub mod relay;
 pub mod replay;
 pub mod requests;
