@@ -20,6 +20,7 @@ pub mod nats_server;
 pub mod net;
 pub mod node;
 pub mod outbox;
+pub mod reconcile;
 pub mod relay;
 pub mod replay;
 pub mod requests;

@@ -18,6 +18,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 mod context;
 pub(crate) mod export;
+#[cfg(test)]
+pub(crate) mod exported;
 mod logs;
 pub(crate) mod messaging;
 pub mod names;

@@ -54,6 +54,9 @@ fn rule(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String> {
         2 => (false, true),
         _ => bail!("idempotency_level is not set"),
     };
+    if !no_side_effects {
+        check_idempotency_key(pool, method)?;
+    }
     Ok(format!(
         "MethodRule {{ path: \"/{}/{}\", roles: &[{}], services: &{services:?}, deadline: DeadlineBudget {{ default_ms: \
          {default}, max_ms: {max}, min_ms: {min} }}, no_side_effects: {no_side_effects}, idempotent: {idempotent} }},\n",
@@ -61,6 +64,20 @@ fn rule(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String> {
         method.name(),
         roles.join(", "),
     ))
+}
+
+/// What changes something is named by its caller, by `request_id`, or by what it is about.
+fn check_idempotency_key(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<()> {
+    let key = extension(pool, &method.options(), &format!("{PACKAGE}.idempotency_key"))?;
+    let key = key.context("idempotency_key is not set")?;
+    let names: Vec<_> = key.as_list().context("not a list")?.iter().filter_map(|name| name.as_str()).collect();
+    let request = method.input();
+    for name in &names {
+        request.get_field_by_name(name).with_context(|| format!("the idempotency_key {name} is no field"))?;
+    }
+    let by_caller = request.get_field_by_name("request_id").is_some();
+    ensure!(!by_caller || names == ["request_id"], "the idempotency_key is not request_id");
+    Ok(())
 }
 
 /// `Validate` for every message of ours, `Event` for events, `Debug` for those with something to hide.

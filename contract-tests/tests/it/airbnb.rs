@@ -172,18 +172,21 @@ async fn reviews(former: &Caller, guest: &Caller, room: &str) {
     let mut client = guest.reviews.clone();
     let better = Review { content: "Quiet, and the sea.".to_owned(), ..left.clone() };
     client
-        .update_review(UpdateReviewRequest { review: Some(better.clone()), update_mask: None })
+        .update_review(UpdateReviewRequest { review: Some(better.clone()), ..Default::default() })
         .await
         .expect("her own");
     let refused = former
         .reviews
         .clone()
-        .update_review(UpdateReviewRequest { review: Some(better), update_mask: None })
+        .update_review(UpdateReviewRequest { review: Some(better), ..Default::default() })
         .await
         .expect_err("another's");
     assert_eq!(reason(&refused), "REVIEW_NOT_FOUND");
     for _ in 0..2 {
-        client.delete_review(DeleteReviewRequest { name: more.name.clone() }).await.expect("her own, and again");
+        client
+            .delete_review(DeleteReviewRequest { name: more.name.clone(), ..Default::default() })
+            .await
+            .expect("her own, and again");
     }
     former.until_listing(room, shows(1)).await;
     let request = ListReviewsRequest { parent: room.to_owned(), ..ListReviewsRequest::default() };

@@ -260,15 +260,15 @@ impl Caller {
     /// Changes these fields of a listing.
     pub async fn modify(&self, listing: Listing, fields: &[&str]) -> Result<Listing, Status> {
         let paths = fields.iter().map(|&field| field.to_owned()).collect();
-        let request =
-            UpdateListingRequest { listing: Some(listing), update_mask: Some(prost_types::FieldMask { paths }) };
+        let update_mask = Some(prost_types::FieldMask { paths });
+        let request = UpdateListingRequest { listing: Some(listing), update_mask, ..UpdateListingRequest::default() };
         let answer = self.listings.clone().update_listing(request).await?;
         Ok(answer.into_inner().listing.expect("the listing"))
     }
 
     /// Deletes a listing, whatever its etag.
     pub async fn withdraw(&self, listing: &str) -> Result<Listing, Status> {
-        let request = DeleteListingRequest { name: listing.to_owned(), etag: String::new() };
+        let request = DeleteListingRequest { name: listing.to_owned(), ..DeleteListingRequest::default() };
         let answer = self.listings.clone().delete_listing(request).await?;
         Ok(answer.into_inner().listing.expect("the listing"))
     }
@@ -288,7 +288,8 @@ impl Caller {
     /// Offers so many units on a date, or in all where there are no dates.
     pub async fn set_capacity(&self, listing: &str, date: Option<Day>, units: i32) -> Result<(), Status> {
         let dates = date.map(|date| DateRange { start_date: Some(date.into()), end_date: Some(date.plus(1).into()) });
-        let request = SetCapacityRequest { name: listing.to_owned(), dates, capacity: units };
+        let request =
+            SetCapacityRequest { name: listing.to_owned(), dates, capacity: units, request_id: String::new() };
         self.listings.clone().set_capacity(request).await.map(drop)
     }
 }

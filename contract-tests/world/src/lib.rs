@@ -5,7 +5,9 @@ pub mod caller;
 pub mod link;
 pub mod offers;
 mod replicas;
+mod tables;
 mod world;
 
 pub use replicas::Replicas;
+pub use tables::Tables;
 pub use world::{PATIENCE, Process, SERVICES, Setup, World, holdfast, program, send};

@@ -11,7 +11,7 @@ use std::{
 
 use mesh::{
     client::{self, Channel, Credentials},
-    identity::Issuer,
+    identity::{Issuer, KeyDirectory, ServiceIdentity},
     store::DatabaseUrl,
     testing::{Broker, chosen_database, eventually, free_port},
 };
@@ -20,7 +20,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::caller::Caller;
+use crate::{caller::Caller, tables::Tables};
 
 /// Every service of the mesh.
 pub const SERVICES: [&str; 7] = ["listing", "reservation", "payment", "mileage", "message", "view", "voucher"];
@@ -305,6 +305,22 @@ impl World {
     /// Leaves its files behind when it is dropped.
     pub fn keep(&mut self) {
         self.dir.disable_cleanup(true);
+    }
+
+    /// A service's tables, beside the service.
+    pub fn tables(&self, service: &str) -> Tables {
+        Tables::new(&self.database(service), service)
+    }
+
+    /// A channel to a service as another service.
+    pub fn peer(&self, service: &'static str, caller: &str) -> Channel {
+        let identity = ServiceIdentity::open(&KeyDirectory::new(self.keys()), caller).expect("a key of that name");
+        client::connect(service, &self.address(service).into(), identity)
+    }
+
+    /// A channel to a service as a user.
+    pub fn user(&self, service: &'static str, subject: &str, role: Role) -> Channel {
+        client::connect(service, &self.address(service).into(), Credentials::token(&self.token(subject, role)))
     }
 
     /// The invariants over every store, as an operator checks them.

@@ -20,8 +20,10 @@ use crate::crash_point;
 pub(crate) const MESH_MIGRATIONS: Migrations =
     Migrations { sqlite: embed_migrations!("migrations/sqlite"), postgres: embed_migrations!("migrations/postgres") };
 
-/// FULL: a commit survives a power cut. Group commit makes that affordable.
+/// FULL: a commit survives a power cut. Group commit makes that affordable. With recursive triggers, a row that REPLACE pushes out is deleted like
+/// any other.
 const SQLITE_PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+    PRAGMA recursive_triggers = ON; \
     PRAGMA cache_size = -8192; PRAGMA mmap_size = 268435456;";
 
 /// Knows how to open one more connection of a kind.

@@ -48,6 +48,15 @@ pub const OUTBOX_OLDEST_AGE: &str = "holdfast.outbox.oldest_age";
 /// Gauge: events that the consumer [`MESSAGING_CONSUMER_GROUP_NAME`] gave up on and that nobody has redriven.
 pub const DEAD_LETTERS_WAITING: &str = "holdfast.dead_letters.waiting";
 
+/// What is reconciled: a ledger's service, or `audit`.
+pub const RECONCILIATION_LEDGER: &str = "holdfast.reconciliation.ledger";
+/// What was compared with what.
+pub const RECONCILIATION_RULE: &str = "holdfast.reconciliation.rule";
+/// Counter: differences found, each once in the life of a process.
+pub const RECONCILIATION_DIFFERENCES: &str = "holdfast.reconciliation.differences";
+/// Counter: rows compared. One that stands still says that nobody compares.
+pub const RECONCILIATION_CHECKED: &str = "holdfast.reconciliation.checked";
+
 /// `messaging.system`; its value here is [`NATS`].
 pub const MESSAGING_SYSTEM: &str = "messaging.system";
 /// The value of [`MESSAGING_SYSTEM`].

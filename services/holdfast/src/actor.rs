@@ -51,7 +51,7 @@ impl Actor {
     }
 
     pub(crate) async fn delete_listing(&self, name: &str) -> Result<()> {
-        let request = DeleteListingRequest { name: name.to_owned(), etag: String::new() };
+        let request = DeleteListingRequest { name: name.to_owned(), ..DeleteListingRequest::default() };
         self.clients.listing.clone().delete_listing(request).await?;
         Ok(())
     }

@@ -5,8 +5,10 @@
 //! shows the very same one.
 
 mod facts;
+mod report;
 mod rules;
 mod stores;
+pub(crate) mod watch;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,13 +22,13 @@ use tokio::time::sleep;
 use crate::api::TargetArgs;
 use crate::duration::{self, readable};
 use crate::home::{HomeArgs, Occupant};
-use crate::terminal::{Style, Table, paint, say};
+use crate::terminal::say;
 use facts::Facts;
+pub(crate) use report::Report;
 use rules::{Finding, RULES};
 pub(crate) use stores::Stores;
+pub use watch::WatchArgs;
 
-/// Violations printed for each rule; the rest is counted.
-const SHOWN: usize = 5;
 /// Between two readings.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -34,8 +36,15 @@ const PAUSE: Duration = Duration::from_millis(300);
 ///
 /// Reads each service's database beside it, without a lock and without writing. On a live system a difference counts only if it stays the same
 /// for the whole settling time. Exit code 1 when an invariant is violated.
+///
+/// With --json it prints one object: verdict ("holds" or "violated"), seconds, checked and violations (counts), and rules, a list of rule (its
+/// name), verdict, checked and violations (sentences).
 #[derive(clap::Args, Clone, Debug)]
+#[command(verbatim_doc_comment)]
 pub struct AuditArgs {
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
     /// How long a difference must stay before it counts, e.g. 5s
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub settle: Duration,
@@ -61,6 +70,7 @@ impl AuditArgs {
     #[must_use]
     pub fn of(target: &TargetArgs, settle: Duration) -> Self {
         Self {
+            json: false,
             settle,
             stuck_after: Duration::from_secs(60),
             database: None,
@@ -101,7 +111,13 @@ pub(crate) fn open(args: &AuditArgs) -> Result<Stores> {
 /// # Errors
 /// A database cannot be read, or an invariant is violated.
 pub async fn run(args: &AuditArgs) -> Result<()> {
-    verdict(&open(args)?, args.settle).await
+    let report = examine(&open(args)?, args.settle).await?;
+    if args.json {
+        say(report.json());
+    } else {
+        report.print();
+    }
+    judge(&report)
 }
 
 /// Reads until no difference is left, or those left have stayed the same for the settling time; prints the table.
@@ -109,9 +125,26 @@ pub async fn run(args: &AuditArgs) -> Result<()> {
 /// # Errors
 /// A database cannot be read, or an invariant is violated.
 pub(crate) async fn verdict(stores: &Stores, settle: Duration) -> Result<()> {
+    let report = examine(stores, settle).await?;
+    report.print();
+    judge(&report)
+}
+
+fn judge(report: &Report) -> Result<()> {
+    match report.violations() {
+        0 => Ok(()),
+        violations => bail!("{violations} violations, seen in every reading of {}", readable(report.took())),
+    }
+}
+
+/// Reads until no difference is left, or those left have stayed the same for the settling time.
+///
+/// # Errors
+/// A database cannot be read.
+async fn examine(stores: &Stores, settle: Duration) -> Result<Report> {
     let started = Instant::now();
     let mut suspects: Option<Vec<BTreeSet<String>>> = None;
-    let (findings, remaining) = loop {
+    loop {
         let findings = check(&stores.facts().await?);
         let found = findings.iter().map(|finding| finding.violations.iter().cloned().collect());
         let remaining: Vec<BTreeSet<String>> = match suspects {
@@ -121,22 +154,11 @@ pub(crate) async fn verdict(stores: &Stores, settle: Duration) -> Result<()> {
             }
         };
         if remaining.iter().all(BTreeSet::is_empty) || started.elapsed() >= settle {
-            break (findings, remaining);
+            return Ok(Report::new(findings, remaining, started.elapsed()));
         }
         suspects = Some(remaining);
         sleep(PAUSE).await;
-    };
-    print(&findings, &remaining);
-    let violations: usize = remaining.iter().map(BTreeSet::len).sum();
-    if violations > 0 {
-        bail!("{violations} violations, seen in every reading of {}", readable(started.elapsed()));
     }
-    say(format_args!(
-        "{} {}",
-        paint(Style::Good, "every invariant holds"),
-        paint(Style::Faint, format_args!("({})", readable(started.elapsed())))
-    ));
-    Ok(())
 }
 
 /// One reading of a system that has come to rest: what is wrong with it, each with the name of the invariant. What changed within
@@ -154,29 +176,4 @@ pub async fn violations(data: DataArgs, ledger: PathBuf, stuck_after: Duration) 
 
 fn check(facts: &Facts) -> Vec<Finding> {
     RULES.iter().map(|rule| (rule.check)(facts)).collect()
-}
-
-fn print(findings: &[Finding], remaining: &[BTreeSet<String>]) {
-    let mut table = Table::new(["invariant", "checked", "violations", "verdict"]).right(&[1, 2]);
-    for ((rule, finding), violations) in RULES.iter().zip(findings).zip(remaining) {
-        let verdict = if violations.is_empty() { "holds" } else { "VIOLATED" };
-        table.row([
-            rule.name.to_owned(),
-            finding.checked.to_string(),
-            violations.len().to_string(),
-            verdict.to_owned(),
-        ]);
-    }
-    say("");
-    table.print();
-    for (rule, violations) in RULES.iter().zip(remaining).filter(|(_, violations)| !violations.is_empty()) {
-        say(format_args!("\n{}", paint(Style::Bad, rule.name)));
-        for violation in violations.iter().take(SHOWN) {
-            say(format_args!("  {violation}"));
-        }
-        if violations.len() > SHOWN {
-            say(format_args!("  and {} more", violations.len() - SHOWN));
-        }
-    }
-    say("");
 }

@@ -13,6 +13,7 @@ use mesh::node::NodeArgs;
 pub use fleet::serve;
 pub(crate) use fleet::{Ended, Fleet};
 
+use crate::audit::WatchArgs;
 use crate::ports;
 use crate::service::{Selection, Service};
 use crate::signals::Signals;
@@ -22,6 +23,8 @@ use crate::signals::Signals;
 /// Each service has its own port, database, and thread. A first SIGTERM or Ctrl-C ends all of them in order: health says NOT_SERVING, calls in
 /// progress finish, then background work stops. A second one ends the process at once, which loses nothing either. When one service fails, all
 /// end, and the exit code is 1.
+///
+/// A process that runs every service of the mesh audits them in the background, on a thread of its own (--audit-every).
 ///
 /// Every option can come from the environment; --print-config shows which values hold and where they come from.
 #[derive(clap::Args, Clone, Debug)]
@@ -39,6 +42,9 @@ pub struct ServeArgs {
     /// What all services have in common.
     #[command(flatten, next_help_heading = "Every service")]
     pub node: NodeArgs,
+    /// The audit in the background.
+    #[command(flatten, next_help_heading = "Audit")]
+    pub audit: WatchArgs,
     /// Listing's own.
     #[command(flatten, next_help_heading = "Listing")]
     pub listing: listing::Config,

@@ -10,12 +10,13 @@ use mesh::fault::Fault;
 use mesh::identity;
 use mesh::requests::{self, RequestKey};
 use mesh::server::Routes;
+use prost::Message;
 use proto::listing::v1::{
     hold_service_server::HoldServiceServer, listing_service_server::ListingServiceServer,
     review_service_server::ReviewServiceServer,
 };
 
-use crate::app::{App, Request};
+use crate::app::{Answer, App, Request};
 
 /// What this service serves.
 pub(crate) const SERVICES: &[&str] =
@@ -42,9 +43,25 @@ fn caller<T>(request: &tonic::Request<T>) -> Result<String, Fault> {
 }
 
 /// Identifies a command by who sent it, its method and its request id. Give the message without the request id.
-fn request(caller: &str, method: &str, request_id: &str, message: &impl prost::Message) -> Request {
+fn request(caller: &str, method: &str, request_id: &str, message: &impl Message) -> Request {
     Request {
         key: RequestKey::new(caller, method, &request_id.to_ascii_lowercase()),
         fingerprint: requests::fingerprint(&message.encode_to_vec()),
+    }
+}
+
+/// The same where a request id need not be given.
+fn optional_request(caller: &str, method: &str, request_id: &str, message: &impl Message) -> Option<Request> {
+    (!request_id.is_empty()).then(|| request(caller, method, request_id, message))
+}
+
+/// What this call came to, or what the first one with its request id was told.
+///
+/// # Panics
+/// When somebody else has stored the answer.
+fn told<T, M: Message + Default>(answer: Answer<T>, show: impl FnOnce(&T) -> M) -> M {
+    match answer {
+        Answer::New(done) => show(&done),
+        Answer::First(bytes) => M::decode(bytes.as_slice()).expect("stored answers are ours"),
     }
 }

@@ -5,7 +5,9 @@ use mesh::value::{Day, Money, etag, format_name, format_user};
 use proto::google;
 use proto::listing::v1 as pb;
 
-use crate::domain::{Availability, Days, Hold, HoldState, Kind, Listing, ListingState, Review, STOCK_DAY, Slot};
+use crate::domain::{
+    Availability, Days, Hold, HoldState, Kind, Listing, ListingState, Platform, Review, STOCK_DAY, Slot,
+};
 
 pub(crate) const LISTINGS: &str = "listings";
 pub(crate) const RESERVATIONS: &str = "reservations";
@@ -50,6 +52,11 @@ pub(crate) fn listing(listing: &Listing) -> pb::Listing {
         language_code: listing.language_code.clone(),
         date_capacities: Vec::new(),
     }
+}
+
+/// A listing for its reader.
+pub(crate) fn listing_under(platform: &Platform, listing: &Listing) -> pb::Listing {
+    self::listing(&listing.under(platform))
 }
 
 pub(crate) fn kind(kind: Kind) -> pb::listing::Kind {
@@ -100,6 +107,10 @@ pub(crate) fn availability(availability: &Availability) -> pb::Availability {
         held: availability.held,
         available: availability.available(),
     }
+}
+
+pub(crate) fn availabilities(availabilities: &[Availability]) -> pb::SetCapacityResponse {
+    pb::SetCapacityResponse { availabilities: availabilities.iter().map(availability).collect() }
 }
 
 fn stay(nights: &Days) -> pb::Stay {

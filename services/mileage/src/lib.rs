@@ -4,13 +4,16 @@
 //! reversal that finds nothing leaves a tombstone, so that a late accrual is refused. Payment calls to earn miles at once; what could not
 //! be earned then comes with its event `PaymentApproved`, and `PaymentCancelled` takes miles back.
 //!
-//! Miles cannot be spent here, and entries are never changed or deleted.
+//! Miles cannot be spent here, and entries are never changed or deleted: the database refuses it. A background job compares the accounts with the
+//! entries; what does not agree is told, and left to people.
 
 mod app;
 pub mod audit;
 mod config;
 pub mod domain;
 mod events;
+mod ledger;
+mod reconcile;
 mod rpc;
 mod schema;
 mod store;
@@ -26,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::Miles;
 pub use crate::config::Config;
+use crate::reconcile::Reconciliation;
 use crate::rpc::Rpc;
 
 /// The service's name: of its stream, its database and its key.
@@ -45,12 +49,14 @@ pub fn migrations() -> Migrations {
 /// When the database, the keys or the server cannot be set up.
 pub async fn serve(
     node: &NodeArgs,
-    _config: Config,
+    config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     let node = Node::start(NAME, node, migrations(), shutdown).await?;
     node.consume(events::spec(), events::handle);
+    let reconciliation = Reconciliation::new(node.store().clone());
+    node.run(mesh::reconcile::run(reconciliation, NAME, config.reconcile_every(), node.shutdown()));
 
     let rpc = Rpc::new(Miles::new(node.store().clone()));
     let routes = Routes::new(MileageServiceServer::new(rpc.clone())).add_service(AccrualServiceServer::new(rpc));

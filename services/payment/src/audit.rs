@@ -5,6 +5,8 @@ use diesel::prelude::{QueryDsl, QueryResult};
 use mesh::store::{Conn, Fetch, Id, Micros};
 
 use crate::domain::{Mileage, State};
+use crate::ledger;
+pub use crate::ledger::Balance;
 use crate::schema::payments::dsl as p;
 use crate::store::{mileage_of, state_of};
 
@@ -64,6 +66,15 @@ pub fn payments(conn: &mut Conn, after: Id, limit: i64) -> QueryResult<Vec<Payme
     Ok(rows.into_iter().map(PaymentRow::from).collect())
 }
 
+/// Every payment beside its entries with an id after `after` (all zeros to begin), at most `limit`, in the order of their ids. Tombstones are
+/// none.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn balances(conn: &mut Conn, after: Id, limit: i64) -> QueryResult<Vec<Balance>> {
+    ledger::balances(conn, after, Id::from_bytes([0xff; 16]), limit)
+}
+
 impl From<Columns> for PaymentRow {
     fn from(row: Columns) -> Self {
         let (
@@ -95,7 +106,7 @@ impl From<Columns> for PaymentRow {
     }
 }
 
-/// Rules of the table that a settled system keeps, broken: one sentence for each payment and rule. `settled_before`: what changed later may
+/// Rules of the tables that a settled system keeps, broken: one sentence for each payment and rule. `settled_before`: what changed later may
 /// still be on its way.
 ///
 /// # Errors
@@ -106,10 +117,12 @@ pub fn violations(conn: &mut Conn, settled_before: Micros) -> QueryResult<Vec<St
     let kept: Vec<Id> = old.filter(p::method.ne("")).filter(p::state.ne(1)).select(p::id).all(conn)?;
     let nameless: Vec<Id> = old.filter(p::state.eq(2)).filter(p::provider_answer.is_null()).select(p::id).all(conn)?;
     let miles: Vec<Id> = old.filter(p::state.eq(2)).filter(p::mileage.eq_any([1_i16, 2])).select(p::id).all(conn)?;
+    let orphans = ledger::orphans(conn)?;
     let say = |ids: Vec<Id>, what: &'static str| ids.into_iter().map(move |id| format!("payment {id} {what}"));
     Ok(say(unfinished, "is neither settled nor refunded")
         .chain(say(kept, "is settled and still knows its payment method"))
         .chain(say(nameless, "is approved without a reference of the provider"))
         .chain(say(miles, "is approved with its miles undecided"))
+        .chain(say(orphans, "has entries and does not exist"))
         .collect())
 }

@@ -42,6 +42,9 @@ pub struct Config {
     /// Who moves the money
     #[arg(long, env = "HOLDFAST_PAYMENT_PROVIDER", value_enum, default_value_t = ProviderKind::Simulator)]
     pub payment_provider: ProviderKind,
+    /// Milliseconds from one part of the background check of the ledger to the next; 0 switches it off
+    #[arg(long, env = "HOLDFAST_PAYMENT_RECONCILE_EVERY_MS", default_value_t = 60_000)]
+    pub payment_reconcile_every_ms: u64,
     /// Folder of the payment log: a line of JSON for each approved, declined or cancelled payment, in a file of this process's own; off
     /// unless given. Replicas may share the folder
     #[arg(long, env = "HOLDFAST_PAYMENT_LOG", value_name = "DIR")]
@@ -120,6 +123,10 @@ impl Config {
 
     pub(crate) fn mileage_timeout(&self) -> Duration {
         Duration::from_millis(self.payment_mileage_timeout_ms)
+    }
+
+    pub(crate) fn reconcile_every(&self) -> Duration {
+        Duration::from_millis(self.payment_reconcile_every_ms)
     }
 
     pub(crate) fn provider(&self, data: &DataArgs) -> Result<Arc<dyn Provider>, ProviderSetupError> {

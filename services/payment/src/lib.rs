@@ -6,6 +6,9 @@
 //! a process that dies does, and then the recovery worker of any replica takes it up when its lease ends. The provider knows each attempt by its key,
 //! so asking again never charges again, and an outcome that is not known is asked for, never guessed. Refunds work the same way.
 //!
+//! Money has a ledger: each move of it is an entry, written by the database with the move and never changed. A background job compares payments
+//! with their entries, and what moved lately with the provider's own books; what does not agree is told, and left to people.
+//!
 //! It decides nothing about reservations. The card is the provider's business: only its token is kept, and only until the outcome is known.
 //! For the two providers and how they were tested see [`provider::simulator`] and [`provider::stripe`].
 
@@ -15,9 +18,11 @@ mod config;
 pub mod domain;
 mod drives;
 mod events;
+mod ledger;
 mod log;
 mod mileage;
 pub mod provider;
+mod reconcile;
 mod rpc;
 mod schema;
 mod store;
@@ -35,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::Payments;
 pub use crate::config::{Config, LogSetupError, ProviderKind, ProviderSetupError};
 use crate::mileage::MileageClient;
+use crate::reconcile::Reconciliation;
 use crate::rpc::Rpc;
 
 /// The service's name: of its stream, its database and its key.
@@ -62,10 +68,12 @@ pub async fn serve(
     let (log, writer) = config.log().map_err(|error| NodeError::Other(error.into()))?;
     let node = Node::start(NAME, node, migrations(), shutdown).await?;
     let mileage = MileageClient::new(node.connect("mileage", &config.mileage_url), config.mileage_timeout());
+    let reconciliation = Reconciliation::new(node.store().clone(), provider.clone());
     let payments = Payments::new(node.store().clone(), provider, mileage, log);
 
     node.consume(events::spec(), events::handle);
     node.run(worker::run(payments.clone(), node.is_alone(), node.shutdown()));
+    node.run(mesh::reconcile::run(reconciliation, NAME, config.reconcile_every(), node.shutdown()));
     let finished = CancellationToken::new();
     if let Some(writer) = writer {
         node.run(writer.run(finished.clone()));

@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use futures_util::future::BoxFuture;
 use mesh::store::{Id, InvalidId, Micros};
-use mesh::value::Money;
+use mesh::value::{Currency, Money};
 
 use crate::domain::{Payment, PaymentMethod};
 
@@ -118,6 +118,21 @@ pub trait Provider: Send + Sync {
     /// # Cancel safety
     /// A dropped call may have given it back; asking again tells.
     fn undo<'a>(&'a self, charge: &'a Charge, reference: Option<&'a str>) -> BoxFuture<'a, Result<(), ProviderError>>;
+
+    /// What the provider holds of an attempt by its own books: what it took less what it gave back, in minor units. `None` if it cannot tell.
+    /// `reference` is the provider's, when it is known.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    fn kept<'a>(
+        &'a self,
+        key: ChargeKey,
+        currency: Currency,
+        reference: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<i64>, ProviderError>>;
 }
 
 #[cfg(test)]

@@ -102,71 +102,19 @@ fn cause_name(cause: Cause) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use opentelemetry::metrics::MeterProvider as _;
-    use opentelemetry_sdk::error::OTelSdkResult;
-    use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics};
-    use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-    use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 
     use super::*;
     use crate::client::breaker::state::Totals;
-
-    /// The last values, as text: the metric, its labels but for target and class, the value.
-    #[derive(Clone, Default)]
-    struct Exported(Arc<Mutex<Vec<String>>>);
-
-    impl PushMetricExporter for Exported {
-        async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-            let all = metrics.scope_metrics().flat_map(|scope| scope.metrics().flat_map(lines));
-            *self.0.lock().unwrap() = all.collect();
-            Ok(())
-        }
-
-        fn force_flush(&self) -> OTelSdkResult {
-            Ok(())
-        }
-
-        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-            Ok(())
-        }
-
-        fn temporality(&self) -> Temporality {
-            Temporality::Cumulative
-        }
-    }
-
-    fn lines(metric: &Metric) -> Vec<String> {
-        let AggregatedMetrics::U64(data) = metric.data() else { return Vec::new() };
-        let points: Vec<_> = match data {
-            MetricData::Gauge(gauge) => {
-                gauge.data_points().map(|point| (labels(point.attributes()), point.value())).collect()
-            }
-            MetricData::Sum(sum) => {
-                sum.data_points().map(|point| (labels(point.attributes()), point.value())).collect()
-            }
-            _ => Vec::new(),
-        };
-        points.into_iter().map(|(labels, value)| format!("{}{labels} {value}", metric.name())).collect()
-    }
-
-    fn labels<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> String {
-        let mut values: Vec<_> = attributes.map(|label| format!(" {}={}", label.key, label.value)).collect();
-        values.sort();
-        values.concat().replace("holdfast.breaker.", "")
-    }
+    use crate::telemetry::exported::Exported;
 
     #[test]
     fn state_transitions_and_rejections_are_exported() {
         let exported = Exported::default();
-        let provider =
-            SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exported.clone()).build()).build();
+        let provider = exported.provider();
         let check = |expected: &[&str]| {
             provider.force_flush().unwrap();
-            let mut lines = exported.0.lock().unwrap().clone();
-            lines.sort();
-            assert_eq!(lines, expected);
+            assert_eq!(exported.lines(), expected);
         };
         let report = Report::new(&provider.meter("test"), "payment", "Charge");
         check(&[]);

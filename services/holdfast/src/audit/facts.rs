@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use listing::audit::HoldRecord;
 use mesh::store::{Id, Micros};
 use mileage::audit::EntryRow;
-use payment::audit::PaymentRow;
+use payment::audit::{Balance, PaymentRow};
 use payment::provider::simulator::Entry;
 use reservation::domain::Reservation;
 
@@ -24,6 +24,8 @@ pub(super) struct Facts {
     /// By reservation.
     pub(super) holds: HashMap<Id, HoldRecord>,
     pub(super) payments: Vec<PaymentRow>,
+    /// Payments beside their entries.
+    pub(super) balances: Vec<Balance>,
     /// The payment simulator's own.
     pub(super) books: Vec<Entry>,
     pub(super) miles: Vec<EntryRow>,

@@ -43,9 +43,10 @@ impl Finding {
 }
 
 /// Every invariant, in the order of a reservation's life.
-pub(super) const RULES: [Rule; 16] = [
+pub(super) const RULES: [Rule; 17] = [
     Rule { name: "a reservation is paid once, in full, when it has to be", check: money::paid_when_due },
     Rule { name: "a payment belongs to a living reservation", check: money::payments_of_the_living },
+    Rule { name: "money is the sum of its entries", check: money::entries_sum_up },
     Rule { name: "the provider's books are the payments", check: money::books_are_payments },
     Rule { name: "payments are settled", check: |facts| Finding::own(facts.payments.len(), &facts.payment_rules) },
     Rule { name: "a hold lives as long as its reservation", check: places::holds_follow_reservations },

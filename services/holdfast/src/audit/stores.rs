@@ -75,6 +75,12 @@ impl Stores {
         self.read(Service::View, |conn| number(conn, count)).await
     }
 
+    /// How many reservations there are, refused ones too.
+    pub(super) async fn reservations(&self) -> Result<u64> {
+        let count = "SELECT CAST(COUNT(*) AS BIGINT) AS value FROM reservations";
+        self.read(Service::Reservation, |conn| number(conn, count)).await
+    }
+
     /// Events that wait in the outboxes.
     pub(crate) async fn waiting(&self) -> Result<i64> {
         Ok(self.unsent().await?.iter().map(|unsent| unsent.count).sum())
@@ -99,6 +105,8 @@ impl Stores {
         let reservation_rules = reservation::audit::violations(&reservation, settled_before);
         let listing = listing::audit::read(&self.store(Service::Listing)?).await?;
         let payments = self.read(Service::Payment, |conn| pages(conn, payment::audit::payments, |row| row.id)).await?;
+        let balances =
+            self.read(Service::Payment, |conn| pages(conn, payment::audit::balances, |row| row.payment)).await?;
         let payment_rules =
             self.read(Service::Payment, move |conn| payment::audit::violations(conn, settled_before)).await?;
         let miles = self.read(Service::Mileage, |conn| pages(conn, mileage::audit::entries, |row| row.id)).await?;
@@ -114,6 +122,7 @@ impl Stores {
             deleted: listing.deleted.into_iter().collect(),
             holds: listing.holds.into_iter().map(|hold| (hold.reservation, hold)).collect(),
             payments,
+            balances,
             books,
             miles,
             messages: message.messages,

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ServeArgs;
+use crate::audit::watch;
 use crate::service::Service;
 
 /// Blocking work that is still on its way when a service has ended gets so long.
@@ -36,6 +37,10 @@ impl Fleet {
     /// A thread cannot be started; those already started are told to end.
     pub(crate) fn start(args: &ServeArgs, listeners: Vec<(Service, TcpListener)>) -> Result<Self> {
         let mut fleet = Self { shutdown: CancellationToken::new(), ends: JoinSet::new() };
+        let runs = |service| listeners.iter().any(|(running, _)| *running == service);
+        if !args.audit.audit_every.is_zero() && Service::ALL.into_iter().all(runs) {
+            start_audit(args, fleet.shutdown.clone())?;
+        }
         for (service, listener) in listeners {
             let (ended, end) = oneshot::channel();
             let (args, shutdown) = (args.clone(), fleet.shutdown.clone());
@@ -79,6 +84,20 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+/// Nobody waits for its end: it only reads.
+fn start_audit(args: &ServeArgs, shutdown: CancellationToken) -> Result<()> {
+    let (data, ledger, audit) = (args.node.data.clone(), args.payment.ledger(&args.node.data), args.audit.clone());
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    let body = move || {
+        mesh::telemetry::name_thread("audit");
+        let watch = watch::run(&data, &ledger, audit.audit_every, audit.audit_rows_max);
+        runtime.block_on(shutdown.run_until_cancelled(watch));
+    };
+    thread::Builder::new().name("audit".to_owned()).spawn(body).context("cannot start a thread for the audit")?;
+    Ok(())
 }
 
 fn run(service: Service, args: ServeArgs, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {

@@ -52,6 +52,8 @@ fn right_lines_are_understood() {
         "load --concurrency 64 --seconds 30 --warmup 5 --listings 100",
         "load --rate 1000 --connections 8 --no-audit",
         "audit --settle 30s --stuck-after 2m",
+        "audit --json",
+        "serve all --audit-every 1m --audit-rows-max 1000",
         "audit --database postgres://u:p@127.0.0.1/holdfast",
         "trace reservations/01890000-0000-7000-8000-0123456789ab",
         "trace 01890000-0000-7000-8000-0123456789ab --view-url http://127.0.0.1:1",

@@ -3,11 +3,13 @@
 use mesh::requests::{self, Claim};
 use mesh::store::{Id, Micros};
 use mesh::value::{Page, check_etag};
+use prost::Message as _;
 
-use super::{ATTEMPTS, App, Attempt, Request};
+use super::{ATTEMPTS, Answer, App, Attempt, Request};
 use crate::announce::{self, ListingFact, Origin};
-use crate::domain::{Availability, Capacity, Days, Draft, Error, Field, Listing, Registration};
+use crate::domain::{Availability, Capacity, Days, Draft, Error, Field, Listing, Platform, Registration};
 use crate::store::{listings, nights};
+use crate::wire;
 
 /// A change that a host wants.
 #[derive(Clone, Debug)]
@@ -23,27 +25,32 @@ pub struct Change {
 }
 
 impl App {
-    /// Registers a listing of `host`; a repeat answers the first one, as it is now.
+    /// Registers a listing of `host`; a repeat is answered like the first call.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::RequestIdReused`].
     ///
     /// # Cancel safety
     /// A dropped call has registered the listing or not; a repeat with the same request id tells.
-    pub async fn create_listing(&self, host: &str, draft: Draft, request: Request) -> Result<Listing, Error> {
+    pub async fn create_listing(&self, host: &str, draft: Draft, request: Request) -> Result<Answer<Listing>, Error> {
         let now = Micros::now();
         let Registration { listing, dates } = draft.register(Id::generate(), host, now).map_err(Error::Invalid)?;
-        let origin = Origin::call(now);
+        let (origin, platform) = (Origin::call(now), self.platform);
         self.store
             .write(move |conn| match requests::claim(conn, &request.key, request.fingerprint, listing.id, now)? {
                 Claim::New => {
                     listings::insert(conn, &listing)?;
                     nights::pin(conn, listing.id, dates)?;
                     announce::listing(conn, &origin, ListingFact::Registered, &listing)?;
-                    Ok(listing)
+                    let answer = wire::listing_under(&platform, &listing).encode_to_vec();
+                    requests::complete(conn, &request.key, &answer)?;
+                    Ok(Answer::New(listing))
                 }
-                Claim::Repeat { resource, .. } => {
-                    listings::find(conn, resource)?.ok_or(Error::ListingNotFound(resource))
+                Claim::Repeat { answer: Some(answer), .. } => Ok(Answer::First(answer)),
+                // Of a release that kept no answers: the listing as it is now.
+                Claim::Repeat { answer: None, resource } => {
+                    let found = listings::find(conn, resource)?.ok_or(Error::ListingNotFound(resource))?;
+                    Ok(Answer::New(found))
                 }
                 Claim::Reused => Err(Error::RequestIdReused),
             })
@@ -80,11 +87,20 @@ impl App {
     ///
     /// # Errors
     /// [`Error::ListingNotFound`], also for another's; [`Error::ListingDeleted`], [`Error::EtagMismatch`], [`Error::Invalid`],
-    /// [`Error::CapacityBelowHolds`].
+    /// [`Error::CapacityBelowHolds`], [`Error::RequestIdReused`].
     ///
     /// # Cancel safety
     /// A dropped call has changed the listing or not; the repeat changes nothing more.
-    pub async fn update_listing(&self, host: &str, change: Change) -> Result<Listing, Error> {
+    pub async fn update_listing(
+        &self,
+        host: &str,
+        change: Change,
+        request: Option<Request>,
+    ) -> Result<Answer<Listing>, Error> {
+        self.answered(request, self.try_update(host, change, request)).await
+    }
+
+    async fn try_update(&self, host: &str, change: Change, request: Option<Request>) -> Result<Answer<Listing>, Error> {
         for _ in 0..ATTEMPTS {
             let seen = self.own_listing(change.listing, host).await?;
             if !seen.is_active() {
@@ -93,73 +109,95 @@ impl App {
             check_etag(&change.etag, seen.version).map_err(|_| Error::EtagMismatch)?;
             let now = Micros::now();
             let changed = seen.modify(&change.draft, &change.fields, &self.platform, now).map_err(Error::Invalid)?;
-            if changed == seen {
-                return Ok(seen);
-            }
-            if let Attempt::Done(stored) = self.store_change(seen, changed, now).await? {
-                return Ok(stored);
+            if let Attempt::Done(answer) = self.store_change(seen, changed, now, request).await? {
+                return Ok(answer);
             }
         }
         Err(Error::Contended)
     }
 
-    async fn store_change(&self, seen: Listing, changed: Listing, now: Micros) -> Result<Attempt<Listing>, Error> {
+    async fn store_change(
+        &self,
+        seen: Listing,
+        changed: Listing,
+        now: Micros,
+        request: Option<Request>,
+    ) -> Result<Attempt<Answer<Listing>>, Error> {
         let origin = Origin::call(now);
-        self.store
-            .write(move |conn| {
-                listings::take(conn, seen.id)?;
-                let Some(stored) = listings::replace(conn, &changed)? else { return Ok(Attempt::Lost) };
-                if stored.default_capacity != seen.default_capacity {
-                    nights::apply_default(conn, stored.id, stored.first_open(now), stored.default_capacity)
-                        .map_err(|error| below_holds(error, stored.id))?;
-                }
-                announce::listing(conn, &origin, ListingFact::Modified, &stored)?;
-                Ok(Attempt::Done(stored))
-            })
-            .await
+        self.once(request, seen.id, wire::listing_under, move |conn| {
+            if changed == seen {
+                return Ok(Attempt::Done(seen));
+            }
+            listings::take(conn, seen.id)?;
+            let Some(stored) = listings::replace(conn, &changed)? else { return Ok(Attempt::Lost) };
+            if stored.default_capacity != seen.default_capacity {
+                nights::apply_default(conn, stored.id, stored.first_open(now), stored.default_capacity)
+                    .map_err(|error| below_holds(error, stored.id))?;
+            }
+            announce::listing(conn, &origin, ListingFact::Modified, &stored)?;
+            Ok(Attempt::Done(stored))
+        })
+        .await
     }
 
     /// Deletes a listing of `host`. A hold placed at the same time is stored before the deletion, and then known to whoever hears of it, or
     /// refused. Deleting it again answers the deleted listing.
     ///
     /// # Errors
-    /// [`Error::ListingNotFound`], also for another's; [`Error::EtagMismatch`].
+    /// [`Error::ListingNotFound`], also for another's; [`Error::EtagMismatch`], [`Error::RequestIdReused`].
     ///
     /// # Cancel safety
     /// A dropped call has deleted the listing or not; the repeat changes nothing more.
-    pub async fn delete_listing(&self, host: &str, id: Id, etag: &str) -> Result<Listing, Error> {
+    pub async fn delete_listing(
+        &self,
+        host: &str,
+        id: Id,
+        etag: &str,
+        request: Option<Request>,
+    ) -> Result<Answer<Listing>, Error> {
+        self.answered(request, self.try_delete(host, id, etag, request)).await
+    }
+
+    async fn try_delete(
+        &self,
+        host: &str,
+        id: Id,
+        etag: &str,
+        request: Option<Request>,
+    ) -> Result<Answer<Listing>, Error> {
         for _ in 0..ATTEMPTS {
             let seen = self.own_listing(id, host).await?;
-            if !seen.is_active() {
-                return Ok(seen);
+            if seen.is_active() {
+                check_etag(etag, seen.version).map_err(|_| Error::EtagMismatch)?;
             }
-            check_etag(etag, seen.version).map_err(|_| Error::EtagMismatch)?;
-            if let Attempt::Done(deleted) = self.store_deletion(seen).await? {
-                return Ok(deleted);
+            if let Attempt::Done(answer) = self.store_deletion(seen, request).await? {
+                return Ok(answer);
             }
         }
         Err(Error::Contended)
     }
 
-    async fn store_deletion(&self, seen: Listing) -> Result<Attempt<Listing>, Error> {
+    async fn store_deletion(&self, seen: Listing, request: Option<Request>) -> Result<Attempt<Answer<Listing>>, Error> {
         let origin = Origin::call(Micros::now());
-        self.store
-            .write(move |conn| {
-                listings::take(conn, seen.id)?;
-                let Some(deleted) = listings::delete(conn, seen.id, seen.version, origin.at)? else {
-                    return Ok(Attempt::Lost);
-                };
-                announce::listing(conn, &origin, ListingFact::Deleted, &deleted)?;
-                Ok(Attempt::Done(deleted))
-            })
-            .await
+        self.once(request, seen.id, wire::listing_under, move |conn| {
+            if !seen.is_active() {
+                return Ok(Attempt::Done(seen));
+            }
+            listings::take(conn, seen.id)?;
+            let Some(deleted) = listings::delete(conn, seen.id, seen.version, origin.at)? else {
+                return Ok(Attempt::Lost);
+            };
+            announce::listing(conn, &origin, ListingFact::Deleted, &deleted)?;
+            Ok(Attempt::Done(deleted))
+        })
+        .await
     }
 
     /// Sets the capacity of each of some dates, or of a stock, which has nothing but its default; answers what is offered and taken then.
     ///
     /// # Errors
     /// [`Error::ListingNotFound`], also for another's; [`Error::ListingDeleted`], [`Error::CapacityBelowHolds`]; [`Error::Invalid`] for dates
-    /// of a stock, or none of anything else.
+    /// of a stock, or none of anything else; [`Error::RequestIdReused`].
     ///
     /// # Cancel safety
     /// A dropped call has set all or none; the repeat changes nothing more.
@@ -169,35 +207,51 @@ impl App {
         id: Id,
         dates: Option<Days>,
         capacity: i32,
-    ) -> Result<Vec<Availability>, Error> {
+        request: Option<Request>,
+    ) -> Result<Answer<Vec<Availability>>, Error> {
+        self.answered(request, self.try_set_capacity(host, id, dates, capacity, request)).await
+    }
+
+    async fn try_set_capacity(
+        &self,
+        host: &str,
+        id: Id,
+        dates: Option<Days>,
+        capacity: i32,
+        request: Option<Request>,
+    ) -> Result<Answer<Vec<Availability>>, Error> {
         let mut listing = self.own_listing(id, host).await?;
         if !listing.is_active() {
             return Err(Error::ListingDeleted(id));
         }
         let (_, present) = self.query_availability(id, dates).await?;
         let is_stock = listing.policy.capacity() == Capacity::Stock;
-        if present.iter().all(|day| (day.pinned || is_stock) && day.capacity == capacity) {
-            return Ok(present);
-        }
+        let is_set = present.iter().all(|day| (day.pinned || is_stock) && day.capacity == capacity);
         let days = listing.days(dates)?;
         let origin = Origin::call(Micros::now());
-        self.store
-            .write(move |conn| {
-                if is_stock {
-                    listings::take(conn, id)?;
-                    nights::apply_default(conn, id, days.first(), capacity).map_err(|error| below_holds(error, id))?;
-                    let stored = listings::set_default(conn, id, capacity, origin.at)?;
-                    listing = stored.ok_or(Error::ListingDeleted(id))?;
-                    announce::listing(conn, &origin, ListingFact::Modified, &listing)?;
-                } else {
-                    let version = listings::touch(conn, id, origin.at)?;
-                    let dates = days.iter().map(|day| (day, capacity));
-                    nights::pin(conn, id, dates).map_err(|error| below_holds(error, id))?;
-                    announce::capacity(conn, &origin, id, version.ok_or(Error::ListingDeleted(id))?, days, capacity)?;
-                }
-                Ok(listing.availabilities(&days, nights::find(conn, id, &days)?))
-            })
-            .await
+        let show = |_: &Platform, set: &Vec<Availability>| wire::availabilities(set);
+        let set = self.once(request, id, show, move |conn| {
+            if is_set {
+                return Ok(Attempt::Done(present));
+            }
+            if is_stock {
+                listings::take(conn, id)?;
+                nights::apply_default(conn, id, days.first(), capacity).map_err(|error| below_holds(error, id))?;
+                let stored = listings::set_default(conn, id, capacity, origin.at)?;
+                listing = stored.ok_or(Error::ListingDeleted(id))?;
+                announce::listing(conn, &origin, ListingFact::Modified, &listing)?;
+            } else {
+                let version = listings::touch(conn, id, origin.at)?;
+                let dates = days.iter().map(|day| (day, capacity));
+                nights::pin(conn, id, dates).map_err(|error| below_holds(error, id))?;
+                announce::capacity(conn, &origin, id, version.ok_or(Error::ListingDeleted(id))?, days, capacity)?;
+            }
+            Ok(Attempt::Done(listing.availabilities(&days, nights::find(conn, id, &days)?)))
+        });
+        match set.await? {
+            Attempt::Done(answer) => Ok(answer),
+            Attempt::Lost => Err(Error::Contended),
+        }
     }
 
     /// The listing, and what is offered and taken on each of some dates, or of a stock.

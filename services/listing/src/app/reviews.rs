@@ -1,12 +1,13 @@
 //! Reviews, and the listing's count of them.
 
 use mesh::requests::{self, Claim};
-use mesh::store::{Id, Micros};
+use mesh::store::{Conn, Id, Micros};
 use mesh::value::Page;
+use proto::listing::v1::DeleteReviewResponse;
 
-use super::{ATTEMPTS, App, Attempt, Request};
+use super::{ATTEMPTS, Answer, App, Attempt, Request, Undone};
 use crate::announce::{self, Origin, ReviewFact};
-use crate::domain::{Error, Review, check_content};
+use crate::domain::{Error, Platform, Review, check_content};
 use crate::store::{holds, listings, reviews};
 use crate::wire;
 
@@ -72,10 +73,9 @@ impl App {
                 match requests::claim(conn, &request.key, request.fingerprint, review.id, review.created_at)? {
                     Claim::New => {}
                     Claim::Repeat { resource, answer } => return Ok(first_answer(review, resource, answer)),
-                    Claim::Reused => return Err(Refusal::Error(Error::RequestIdReused)),
+                    Claim::Reused => return Err(Undone::Error(Error::RequestIdReused)),
                 }
-                let count =
-                    listings::count_review(conn, review.listing, &review.author, after)?.ok_or(Refusal::NotNow)?;
+                let count = listings::count_review(conn, review.listing, &review.author, after)?.ok_or(Undone::Lost)?;
                 reviews::insert(conn, &review)?;
                 announce::review(conn, &origin, ReviewFact::Created, review.version, &review, count)?;
                 requests::complete(conn, &request.key, &review.created_at.0.to_be_bytes())?;
@@ -84,8 +84,8 @@ impl App {
             .await;
         match stored {
             Ok(review) => Ok(Attempt::Done(review)),
-            Err(Refusal::NotNow) => Ok(Attempt::Lost),
-            Err(Refusal::Error(error)) => Err(error),
+            Err(Undone::Lost) => Ok(Attempt::Lost),
+            Err(Undone::Error(error)) => Err(error),
         }
     }
 
@@ -141,24 +141,49 @@ impl App {
     /// Changes a review of the author's own.
     ///
     /// # Errors
-    /// [`Error::Invalid`]; [`Error::ReviewNotFound`], also for another's.
+    /// [`Error::Invalid`]; [`Error::ReviewNotFound`], also for another's; [`Error::RequestIdReused`].
     ///
     /// # Cancel safety
     /// A dropped call has changed the review or not; the repeat changes nothing more.
-    pub async fn update_review(&self, key: ReviewKey, author: &str, content: String) -> Result<Review, Error> {
+    pub async fn update_review(
+        &self,
+        key: ReviewKey,
+        author: &str,
+        content: String,
+        request: Option<Request>,
+    ) -> Result<Answer<Review>, Error> {
+        self.answered(request, self.try_update_review(key, author, content, request)).await
+    }
+
+    async fn try_update_review(
+        &self,
+        key: ReviewKey,
+        author: &str,
+        content: String,
+        request: Option<Request>,
+    ) -> Result<Answer<Review>, Error> {
         check_content(&content).map_err(|violation| Error::Invalid(vec![violation]))?;
         for _ in 0..ATTEMPTS {
             let seen = self.own_review(key, author).await?;
             if seen.deleted {
                 return Err(key.not_found());
             }
-            if seen.content == content {
-                return Ok(seen);
-            }
-            let changed =
-                Review { content: content.clone(), version: seen.version + 1, updated_at: Micros::now(), ..seen };
-            if self.store_review_change(ReviewFact::Modified, changed.clone(), changed.clone()).await? {
-                return Ok(changed);
+            let change = (seen.content != content).then(|| {
+                let changed = Review {
+                    content: content.clone(),
+                    version: seen.version + 1,
+                    updated_at: Micros::now(),
+                    ..seen.clone()
+                };
+                ReviewChange { fact: ReviewFact::Modified, told: changed.clone(), changed }
+            });
+            let show = |_: &Platform, review: &Review| wire::review(review);
+            let stored = self.once(request, key.id, show, move |conn| match change {
+                None => Ok(Attempt::Done(seen)),
+                Some(change) => change.store(conn),
+            });
+            if let Attempt::Done(answer) = stored.await? {
+                return Ok(answer);
             }
         }
         Err(Error::Contended)
@@ -167,47 +192,45 @@ impl App {
     /// Deletes a review of the author's own; deleting it again changes nothing.
     ///
     /// # Errors
-    /// [`Error::ReviewNotFound`], also for another's.
+    /// [`Error::ReviewNotFound`], also for another's; [`Error::RequestIdReused`].
     ///
     /// # Cancel safety
     /// A dropped call has deleted the review or not; the repeat changes nothing more.
-    pub async fn delete_review(&self, key: ReviewKey, author: &str) -> Result<(), Error> {
+    pub async fn delete_review(&self, key: ReviewKey, author: &str, request: Option<Request>) -> Result<(), Error> {
+        self.answered(request, self.try_delete_review(key, author, request)).await.map(|_| ())
+    }
+
+    async fn try_delete_review(
+        &self,
+        key: ReviewKey,
+        author: &str,
+        request: Option<Request>,
+    ) -> Result<Answer<()>, Error> {
         for _ in 0..ATTEMPTS {
             let seen = self.own_review(key, author).await?;
-            if seen.deleted {
-                return Ok(());
-            }
-            let changed = Review {
-                content: String::new(),
-                deleted: true,
-                version: seen.version + 1,
-                updated_at: Micros::now(),
-                ..seen.clone()
-            };
-            if self.store_review_change(ReviewFact::Deleted, changed, seen).await? {
-                return Ok(());
+            let change = (!seen.deleted).then(|| {
+                let changed = Review {
+                    content: String::new(),
+                    deleted: true,
+                    version: seen.version + 1,
+                    updated_at: Micros::now(),
+                    ..seen.clone()
+                };
+                ReviewChange { fact: ReviewFact::Deleted, changed, told: seen }
+            });
+            let show = |_: &Platform, (): &()| DeleteReviewResponse {};
+            let stored = self.once(request, key.id, show, move |conn| match change {
+                None => Ok(Attempt::Done(())),
+                Some(change) => Ok(match change.store(conn)? {
+                    Attempt::Done(_) => Attempt::Done(()),
+                    Attempt::Lost => Attempt::Lost,
+                }),
+            });
+            if let Attempt::Done(answer) = stored.await? {
+                return Ok(answer);
             }
         }
         Err(Error::Contended)
-    }
-
-    /// Stores a changed review with its event, which tells `told`; `false` if another change was faster.
-    async fn store_review_change(&self, fact: ReviewFact, changed: Review, told: Review) -> Result<bool, Error> {
-        let origin = Origin::call(changed.updated_at);
-        self.store
-            .write(move |conn| {
-                if !reviews::replace(conn, &changed)? {
-                    return Ok(false);
-                }
-                let count = match fact {
-                    ReviewFact::Deleted => listings::discount_review(conn, changed.listing)?,
-                    ReviewFact::Created | ReviewFact::Modified => listings::review_count(conn, changed.listing)?,
-                };
-                let count = count.ok_or(diesel::result::Error::NotFound)?;
-                announce::review(conn, &origin, fact, changed.version, &told, count)?;
-                Ok(true)
-            })
-            .await
     }
 
     async fn find_review(&self, key: ReviewKey) -> Result<Review, Error> {
@@ -223,16 +246,27 @@ impl App {
     }
 }
 
-/// Why a review was not stored.
-enum Refusal {
-    /// The listing or the guest's hold is not as it has to be.
-    NotNow,
-    Error(Error),
+/// A review as it is to become, and its event, which tells `told`.
+struct ReviewChange {
+    fact: ReviewFact,
+    changed: Review,
+    told: Review,
 }
 
-impl<E: Into<Error>> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        Self::Error(error.into())
+impl ReviewChange {
+    /// Unless another change was faster.
+    fn store(self, conn: &mut Conn) -> Result<Attempt<Review>, Error> {
+        let Self { fact, changed, told } = self;
+        if !reviews::replace(conn, &changed)? {
+            return Ok(Attempt::Lost);
+        }
+        let count = match fact {
+            ReviewFact::Deleted => listings::discount_review(conn, changed.listing)?,
+            ReviewFact::Created | ReviewFact::Modified => listings::review_count(conn, changed.listing)?,
+        };
+        let count = count.ok_or(diesel::result::Error::NotFound)?;
+        announce::review(conn, &Origin::call(changed.updated_at), fact, changed.version, &told, count)?;
+        Ok(Attempt::Done(changed))
     }
 }
 

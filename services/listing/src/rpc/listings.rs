@@ -10,7 +10,7 @@ use proto::listing::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Rpc, caller, parse, request};
+use super::{Rpc, caller, optional_request, parse, request, told};
 use crate::app::Change;
 use crate::domain::{Field, Listing};
 use crate::wire;
@@ -68,8 +68,8 @@ impl Rpc {
         let request_id = std::mem::take(&mut message.request_id);
         let request = request(&host, "CreateListing", &request_id, &message);
         let draft = parse::draft(message.listing.unwrap_or_default());
-        let listing = self.app.create_listing(&host, draft, request).await?;
-        Ok(CreateListingResponse { listing: Some(self.shown(&listing)) })
+        let answer = self.app.create_listing(&host, draft, request).await?;
+        Ok(CreateListingResponse { listing: Some(told(answer, |listing| self.shown(listing))) })
     }
 
     async fn get(&self, call: Request<GetListingRequest>) -> Result<GetListingResponse, Fault> {
@@ -91,7 +91,9 @@ impl Rpc {
 
     async fn update(&self, call: Request<UpdateListingRequest>) -> Result<UpdateListingResponse, Fault> {
         let host = caller(&call)?;
-        let message = call.into_inner();
+        let mut message = call.into_inner();
+        let request_id = std::mem::take(&mut message.request_id);
+        let request = optional_request(&host, "UpdateListing", &request_id, &message);
         let listing = message.listing.unwrap_or_default();
         let paths = update_paths(message.update_mask.as_ref(), Field::NAMES)?;
         let named = Field::ALL.iter().zip(Field::NAMES).filter(|(_, name)| paths.contains(name));
@@ -101,25 +103,29 @@ impl Rpc {
             draft: parse::draft(listing),
             fields: named.map(|(field, _)| *field).collect(),
         };
-        let listing = self.app.update_listing(&host, change).await?;
-        Ok(UpdateListingResponse { listing: Some(self.shown(&listing)) })
+        let answer = self.app.update_listing(&host, change, request).await?;
+        Ok(UpdateListingResponse { listing: Some(told(answer, |listing| self.shown(listing))) })
     }
 
     async fn delete(&self, call: Request<DeleteListingRequest>) -> Result<DeleteListingResponse, Fault> {
         let host = caller(&call)?;
-        let message = call.into_inner();
+        let mut message = call.into_inner();
+        let request_id = std::mem::take(&mut message.request_id);
+        let request = optional_request(&host, "DeleteListing", &request_id, &message);
         let id = parse::listing_id("name", &message.name)?;
-        let listing = self.app.delete_listing(&host, id, &message.etag).await?;
-        Ok(DeleteListingResponse { listing: Some(self.shown(&listing)) })
+        let answer = self.app.delete_listing(&host, id, &message.etag, request).await?;
+        Ok(DeleteListingResponse { listing: Some(told(answer, |listing| self.shown(listing))) })
     }
 
     async fn set_units(&self, call: Request<SetCapacityRequest>) -> Result<SetCapacityResponse, Fault> {
         let host = caller(&call)?;
-        let message = call.into_inner();
+        let mut message = call.into_inner();
+        let request_id = std::mem::take(&mut message.request_id);
+        let request = optional_request(&host, "SetCapacity", &request_id, &message);
         let id = parse::listing_id("name", &message.name)?;
         let dates = parse::dates(message.dates.as_ref())?;
-        let set = self.app.set_capacity(&host, id, dates, message.capacity).await?;
-        Ok(SetCapacityResponse { availabilities: set.iter().map(wire::availability).collect() })
+        let answer = self.app.set_capacity(&host, id, dates, message.capacity, request).await?;
+        Ok(told(answer, |set| wire::availabilities(set)))
     }
 
     async fn query_units(&self, call: Request<QueryAvailabilityRequest>) -> Result<QueryAvailabilityResponse, Fault> {
@@ -132,6 +138,6 @@ impl Rpc {
 
     /// A listing for its reader.
     fn shown(&self, listing: &Listing) -> pb::Listing {
-        wire::listing(&listing.under(self.app.platform()))
+        wire::listing_under(self.app.platform(), listing)
     }
 }

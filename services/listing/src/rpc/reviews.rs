@@ -9,7 +9,7 @@ use proto::listing::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Rpc, caller, parse, request};
+use super::{Rpc, caller, optional_request, parse, request, told};
 use crate::wire;
 
 #[tonic::async_trait]
@@ -73,18 +73,23 @@ impl Rpc {
 
     async fn rewrite_review(&self, call: Request<UpdateReviewRequest>) -> Result<UpdateReviewResponse, Fault> {
         let author = caller(&call)?;
-        let message = call.into_inner();
+        let mut message = call.into_inner();
+        let request_id = std::mem::take(&mut message.request_id);
+        let request = optional_request(&author, "UpdateReview", &request_id, &message);
         update_paths(message.update_mask.as_ref(), &["content"])?;
         let review = message.review.unwrap_or_default();
         let key = parse::review_key("review.name", &review.name)?;
-        let review = self.app.update_review(key, &author, review.content).await?;
-        Ok(UpdateReviewResponse { review: Some(wire::review(&review)) })
+        let answer = self.app.update_review(key, &author, review.content, request).await?;
+        Ok(UpdateReviewResponse { review: Some(told(answer, wire::review)) })
     }
 
     async fn remove_review(&self, call: Request<DeleteReviewRequest>) -> Result<DeleteReviewResponse, Fault> {
         let author = caller(&call)?;
-        let key = parse::review_key("name", &call.get_ref().name)?;
-        self.app.delete_review(key, &author).await?;
+        let mut message = call.into_inner();
+        let request_id = std::mem::take(&mut message.request_id);
+        let request = optional_request(&author, "DeleteReview", &request_id, &message);
+        let key = parse::review_key("name", &message.name)?;
+        self.app.delete_review(key, &author, request).await?;
         Ok(DeleteReviewResponse {})
     }
 }

@@ -82,16 +82,17 @@ async fn a_reservation_lives_and_ends_by_events() {
     let mut review = guest.create_review(create).await.expect("a guest").into_inner().review.expect("the review");
     let name = review.name.clone();
     review.content = "아주 좋아요".to_owned();
-    guest.update_review(pb::UpdateReviewRequest { review: Some(review), update_mask: None }).await.expect("changed");
-    guest.delete_review(pb::DeleteReviewRequest { name: name.clone() }).await.expect("deleted");
+    guest.update_review(pb::UpdateReviewRequest { review: Some(review), ..Default::default() }).await.expect("changed");
+    guest.delete_review(pb::DeleteReviewRequest { name: name.clone(), ..Default::default() }).await.expect("deleted");
 
     let cancelled = tell(&mut reservations, &ReservationCancelled { reservation: message }, 4).await;
     let ended = tale(&[("HoldPlaced", 1), ("HoldCommitted", 2), ("HoldReleased", 3)]);
     eventually(SOON, || async { story(&heard, &reservation) == ended }).await;
     let mut host = server.listings("hana", Role::Host);
-    let capacity = pb::SetCapacityRequest { name: listing.clone(), dates: range_message(0, 3), capacity: 4 };
+    let capacity =
+        pb::SetCapacityRequest { name: listing.clone(), dates: range_message(0, 3), capacity: 4, ..Default::default() };
     host.set_capacity(capacity).await.expect("set");
-    host.delete_listing(pb::DeleteListingRequest { name: listing.clone(), etag: String::new() })
+    host.delete_listing(pb::DeleteListingRequest { name: listing.clone(), ..Default::default() })
         .await
         .expect("deleted");
 

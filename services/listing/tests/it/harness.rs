@@ -2,15 +2,18 @@
 
 use std::ops::Deref;
 
-use listing::app::{App, Request};
-use listing::domain::{Availability, Days, Draft, Error, HoldRequest, Kind, Listing, Platform, ReviewAfter, Slot};
+use listing::app::{Answer, App, Change, Request, ReviewKey};
+use listing::domain::{
+    Availability, Days, Draft, Error, HoldRequest, Kind, Listing, Platform, Review, ReviewAfter, Slot,
+};
 use listing::{Config, audit};
 use mesh::client::Channel;
 use mesh::event::Received;
 use mesh::requests::RequestKey;
 use mesh::store::{DatabaseUrl, Id, Micros, Store};
 use mesh::testing::{Running, TestMesh};
-use mesh::value::{Currency, Day, Money, Zone};
+use mesh::value::{Currency, Day, Money, Zone, id_of};
+use prost::Message as _;
 use proto::contract::{Event, Role};
 use proto::google::r#type as google;
 use proto::listing::v1 as pb;
@@ -53,7 +56,40 @@ impl Database {
     }
 
     pub(crate) async fn listing_of(&self, kind: Kind, capacity: i32) -> Listing {
-        self.app.create_listing("hana", draft_of(kind, capacity), request()).await.expect("a valid listing")
+        self.create_listing("hana", draft_of(kind, capacity), request()).await.expect("a valid listing")
+    }
+
+    /// The listing as it is; a repeat's is the first one.
+    pub(crate) async fn create_listing(&self, host: &str, draft: Draft, request: Request) -> Result<Listing, Error> {
+        let answer = self.app.create_listing(host, draft, request).await?;
+        self.app.get_listing(id(&answer)).await
+    }
+
+    /// Without a request id, as the others below.
+    pub(crate) async fn update_listing(&self, host: &str, change: Change) -> Result<Listing, Error> {
+        self.app.update_listing(host, change, None).await.map(new)
+    }
+
+    pub(crate) async fn delete_listing(&self, host: &str, id: Id, etag: &str) -> Result<Listing, Error> {
+        self.app.delete_listing(host, id, etag, None).await.map(new)
+    }
+
+    pub(crate) async fn update_review(&self, key: ReviewKey, author: &str, content: String) -> Result<Review, Error> {
+        self.app.update_review(key, author, content, None).await.map(new)
+    }
+
+    pub(crate) async fn delete_review(&self, key: ReviewKey, author: &str) -> Result<(), Error> {
+        self.app.delete_review(key, author, None).await
+    }
+
+    pub(crate) async fn set_capacity(
+        &self,
+        host: &str,
+        id: Id,
+        dates: Option<Days>,
+        capacity: i32,
+    ) -> Result<Vec<Availability>, Error> {
+        self.app.set_capacity(host, id, dates, capacity, None).await.map(new)
     }
 
     /// Units held on each of a listing's first nights or dates.
@@ -78,6 +114,24 @@ impl Database {
     /// Handles events as the consumer does.
     pub(crate) async fn hear(&self, events: Vec<Received>) {
         self.store.write(move |conn| listing::events::handle(conn, &events)).await.expect("handled");
+    }
+}
+
+/// Which listing was registered, now or by the first call.
+pub(crate) fn id(answer: &Answer<Listing>) -> Id {
+    match answer {
+        Answer::New(listing) => listing.id,
+        Answer::First(shown) => {
+            let shown = pb::Listing::decode(shown.as_slice()).expect("a listing");
+            id_of("listings", &shown.name).expect("a name")
+        }
+    }
+}
+
+fn new<T>(answer: Answer<T>) -> T {
+    match answer {
+        Answer::New(new) => new,
+        Answer::First(_) => unreachable!("it has no request id"),
     }
 }
 

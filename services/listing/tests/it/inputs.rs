@@ -66,13 +66,13 @@ async fn a_listing_that_cannot_be_is_refused_by_field() {
         check(host.clone().create_listing(request).await, Code::InvalidArgument, DOMAIN_RULE, field);
         if *field != "listing.kind" {
             let listing = Some(pb::Listing { name: existing.name.clone(), ..listing });
-            let request = pb::UpdateListingRequest { listing, update_mask: None };
+            let request = pb::UpdateListingRequest { listing, ..Default::default() };
             check(host.clone().update_listing(request).await, Code::InvalidArgument, DOMAIN_RULE, field);
         }
     }
     let mut stock = pb::Listing { name: existing.name.clone(), ..listing_message() };
     policy(&mut stock).set_capacity(Capacity::Stock);
-    let request = pb::UpdateListingRequest { listing: Some(stock), update_mask: None };
+    let request = pb::UpdateListingRequest { listing: Some(stock), ..Default::default() };
     check(host.clone().update_listing(request).await, Code::InvalidArgument, DOMAIN_RULE, "listing.policy.capacity");
     let twice = vec![pb::DateCapacity { date: date(2031, 1, 1), capacity: 1 }; 2];
     let listing = Some(pb::Listing { date_capacities: twice, ..listing_message() });
@@ -80,9 +80,9 @@ async fn a_listing_that_cannot_be_is_refused_by_field() {
     let field = "listing.date_capacities[1].date";
     check(host.clone().create_listing(request).await, Code::InvalidArgument, DOMAIN_RULE, field);
     let update_mask = Some(prost_types::FieldMask { paths: vec!["state".to_owned()] });
-    let request = pb::UpdateListingRequest { listing: Some(existing), update_mask };
+    let request = pb::UpdateListingRequest { listing: Some(existing), update_mask, ..Default::default() };
     check(host.clone().update_listing(request).await, Code::InvalidArgument, "FIELD_NOT_UPDATABLE", "update_mask");
-    let request = pb::UpdateListingRequest { listing: Some(listing_message()), update_mask: None };
+    let request = pb::UpdateListingRequest { listing: Some(listing_message()), ..Default::default() };
     check(host.clone().update_listing(request).await, Code::InvalidArgument, DOMAIN_RULE, "listing.name");
     let request = pb::ListListingsRequest { page_size: 0, page_token: "?".to_owned() };
     check(host.clone().list_listings(request).await, Code::InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
@@ -152,9 +152,9 @@ async fn a_hold_that_cannot_be_is_refused_by_reason() {
     assert_eq!(released.state(), pb::hold::State::Released);
     check(server.holds().place_hold(request).await, Code::FailedPrecondition, "HOLD_RELEASED", "");
 
-    let request = pb::DeleteListingRequest { name: listing.clone(), etag: "\"9\"".to_owned() };
+    let request = pb::DeleteListingRequest { name: listing.clone(), etag: "\"9\"".to_owned(), ..Default::default() };
     check(server.listings("hana", Role::Host).delete_listing(request).await, Code::Aborted, "ETAG_MISMATCH", "");
-    let request = pb::DeleteListingRequest { name: listing.clone(), etag: String::new() };
+    let request = pb::DeleteListingRequest { name: listing.clone(), ..Default::default() };
     server.listings("hana", Role::Host).delete_listing(request).await.expect("deleted");
     check(server.holds().place_hold(hold_message(&listing)).await, Code::FailedPrecondition, "LISTING_DELETED", "");
     server.stop().await;
@@ -166,21 +166,27 @@ async fn capacity_is_set_and_read_for_a_year_at_most() {
     let name = server.listing().await.name;
     let host = server.listings("hana", Role::Host);
     for (nights, code) in [(366, None), (367, Some(Code::InvalidArgument))] {
-        let set = pb::SetCapacityRequest { name: name.clone(), dates: range_message(0, nights), capacity: 3 };
+        let set = pb::SetCapacityRequest {
+            name: name.clone(),
+            dates: range_message(0, nights),
+            capacity: 3,
+            ..Default::default()
+        };
         let query = pb::QueryAvailabilityRequest { name: name.clone(), dates: range_message(0, nights) };
         assert_eq!(host.clone().set_capacity(set).await.err().map(|status| status.code()), code);
         assert_eq!(host.clone().query_availability(query).await.err().map(|status| status.code()), code);
     }
     let held = server.holds().place_hold(pb::PlaceHoldRequest { units: 3, ..hold_message(&name) }).await;
     held.expect("three fit");
-    let set = pb::SetCapacityRequest { name: name.clone(), dates: range_message(0, 5), capacity: 2 };
+    let set =
+        pb::SetCapacityRequest { name: name.clone(), dates: range_message(0, 5), capacity: 2, ..Default::default() };
     check(host.clone().set_capacity(set).await, Code::FailedPrecondition, "CAPACITY_BELOW_HOLDS", "");
     let query = pb::QueryAvailabilityRequest { name: name.clone(), dates: None };
     check(host.clone().query_availability(query).await, Code::InvalidArgument, DOMAIN_RULE, "dates");
-    let set = pb::SetCapacityRequest { name, dates: None, capacity: 9 };
+    let set = pb::SetCapacityRequest { name, dates: None, capacity: 9, ..Default::default() };
     check(host.clone().set_capacity(set).await, Code::InvalidArgument, DOMAIN_RULE, "dates");
     let taxi = server.create(pb::Listing { kind: pb::listing::Kind::Taxi.into(), ..listing_message() }).await.name;
-    let set = pb::SetCapacityRequest { name: taxi, dates: range_message(0, 1), capacity: 9 };
+    let set = pb::SetCapacityRequest { name: taxi, dates: range_message(0, 1), capacity: 9, ..Default::default() };
     check(host.clone().set_capacity(set).await, Code::InvalidArgument, DOMAIN_RULE, "dates");
     server.stop().await;
 }

@@ -119,7 +119,7 @@ async fn a_host_registers_changes_and_deletes_a_listing() {
         ..Default::default()
     };
     let update_mask = Some(prost_types::FieldMask { paths: vec!["display_name".to_owned()] });
-    let request = pb::UpdateListingRequest { listing: Some(changed), update_mask };
+    let request = pb::UpdateListingRequest { listing: Some(changed), update_mask, ..Default::default() };
     let updated = host.update_listing(request).await.expect("changed").into_inner().listing.expect("the listing");
     let expected = pb::Listing {
         display_name: "Villa".to_owned(),
@@ -129,7 +129,7 @@ async fn a_host_registers_changes_and_deletes_a_listing() {
     };
     assert_eq!(updated, expected);
 
-    let request = pb::DeleteListingRequest { name: listing.name.clone(), etag: String::new() };
+    let request = pb::DeleteListingRequest { name: listing.name.clone(), ..Default::default() };
     let deleted = host.delete_listing(request).await.expect("deleted").into_inner().listing.expect("the listing");
     assert_eq!(deleted.state(), pb::listing::State::Deleted);
     let request = pb::GetListingRequest { name: listing.name };
@@ -167,7 +167,8 @@ async fn availability_counts_held_and_free_units() {
     let server = Server::start(TestMesh::without_broker()).await;
     let listing = server.listing().await.name;
     server.holds().place_hold(hold_message(&listing)).await.expect("held");
-    let request = pb::SetCapacityRequest { name: listing.clone(), dates: range_message(1, 2), capacity: 5 };
+    let request =
+        pb::SetCapacityRequest { name: listing.clone(), dates: range_message(1, 2), capacity: 5, ..Default::default() };
     let set = server.listings("hana", Role::Host).set_capacity(request).await.expect("set").into_inner();
     let request = pb::QueryAvailabilityRequest { name: listing, dates: range_message(0, 4) };
     let read = server.listings("chris", Role::Customer).query_availability(request).await.expect("read").into_inner();

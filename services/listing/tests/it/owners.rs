@@ -18,9 +18,14 @@ async fn commands(server: &Server, subject: &str, role: Role, name: &str) -> Vec
     let listing = Some(pb::Listing { name: name.to_owned(), ..listing_message() });
     let (name, dates) = (name.to_owned(), range_message(0, 1));
     vec![
-        outcome(client.clone().update_listing(pb::UpdateListingRequest { listing, update_mask: None }).await),
-        outcome(client.clone().set_capacity(pb::SetCapacityRequest { name: name.clone(), dates, capacity: 3 }).await),
-        outcome(client.clone().delete_listing(pb::DeleteListingRequest { name, etag: String::new() }).await),
+        outcome(client.clone().update_listing(pb::UpdateListingRequest { listing, ..Default::default() }).await),
+        outcome(
+            client
+                .clone()
+                .set_capacity(pb::SetCapacityRequest { name: name.clone(), dates, capacity: 3, ..Default::default() })
+                .await,
+        ),
+        outcome(client.clone().delete_listing(pb::DeleteListingRequest { name, ..Default::default() }).await),
     ]
 }
 

@@ -197,7 +197,10 @@ async fn a_hold_is_before_the_deletion_or_refused() {
             let app = db.app.clone();
             async move {
                 if caller == round % 8 {
-                    app.delete_listing("hana", listing, "").await.map(|_| "deleted").map_err(|error| name_of(&error))
+                    app.delete_listing("hana", listing, "", None)
+                        .await
+                        .map(|_| "deleted")
+                        .map_err(|error| name_of(&error))
                 } else {
                     app.place_hold(hold(listing, stay(0, 1), 1)).await.map(|_| "held").map_err(|error| name_of(&error))
                 }
@@ -240,8 +243,8 @@ async fn a_smaller_stock_never_cuts_a_hold() {
             let (app, change) = (db.app.clone(), change.clone());
             async move {
                 let answer = match caller {
-                    4 if round % 2 == 0 => app.update_listing("hana", change).await.map(|_| ()),
-                    4 => app.set_capacity("hana", listing, None, 2).await.map(|_| ()),
+                    4 if round % 2 == 0 => app.update_listing("hana", change, None).await.map(|_| ()),
+                    4 => app.set_capacity("hana", listing, None, 2, None).await.map(|_| ()),
                     _ => app.place_hold(hold_slot(listing, Slot::Stock, 1)).await.map(|_| ()),
                 };
                 answer.map_err(|error| name_of(&error))
@@ -270,7 +273,7 @@ async fn a_smaller_default_never_cuts_a_hold() {
             let (app, change) = (db.app.clone(), change.clone());
             async move {
                 if caller == 4 {
-                    app.update_listing("hana", change).await.map(|_| ()).map_err(|error| name_of(&error))
+                    app.update_listing("hana", change, None).await.map(|_| ()).map_err(|error| name_of(&error))
                 } else {
                     app.place_hold(hold(listing, stay(0, 2), 1)).await.map(|_| ()).map_err(|error| name_of(&error))
                 }
@@ -294,7 +297,7 @@ async fn equal_requests_register_one_listing() {
     let request = crate::harness::request();
     let ids: Vec<Id> = together((0..CALLERS).map(|_| {
         let app = db.app.clone();
-        async move { app.create_listing("hana", draft(1), request).await.expect("registered").id }
+        async move { crate::harness::id(&app.create_listing("hana", draft(1), request).await.expect("registered")) }
     }))
     .await;
     assert!(ids.iter().all(|id| *id == ids[0]));

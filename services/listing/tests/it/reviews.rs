@@ -128,7 +128,7 @@ async fn many_reviews_are_counted() {
             mesh::deadline::spawn(async move {
                 let review = app.create_review(listing, "chris", CONTENT.to_owned(), request()).await.expect("a guest");
                 if number % 4 == 0 {
-                    app.delete_review(key(&review), "chris").await.expect("their own");
+                    app.delete_review(key(&review), "chris", None).await.expect("their own");
                 }
             })
         })

@@ -23,7 +23,8 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) async fn start(mesh: TestMesh) -> Self {
-        let config = mileage::Config { mileage_listen: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mileage_listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = mileage::Config { mileage_listen, mileage_reconcile_every_ms: 0 };
         let node = mesh.node();
         let running =
             Running::start(|listener, shutdown| async move { mileage::serve(&node, config, listener, shutdown).await })

@@ -1,6 +1,8 @@
 //! Earning and taking back, called directly.
 
+use diesel::sql_query;
 use mesh::deadline;
+use mesh::store::{Conn, Exec, Id, Store, StoreError};
 use mesh::testing::TestMesh;
 use proto::mileage::v1::{AccrueMileageRequest, ReverseMileageRequest};
 use tonic::Code;
@@ -118,4 +120,52 @@ async fn accrual_and_reversal_at_the_same_moment_end_with_nothing() {
         assert_eq!(service.balance("alice").await, 0);
     }
     assert_eq!(service.violations().await, Vec::<String>::new());
+}
+
+/// A correction is a new entry: the database refuses to change or to remove one, whoever asks.
+#[tokio::test]
+async fn no_entry_is_changed_or_removed() {
+    let service = Service::start(TestMesh::without_broker()).await;
+    service.accrue(&accrual("alice", 5)).await.expect("accrues");
+    let database = service.mesh.node().data.database(mileage::NAME);
+    service.running.stop().await;
+    let store = Store::open(&database, mileage::NAME, mileage::migrations()).expect("the database opens");
+    refuses(&store, "UPDATE entries SET points = 6").await;
+    refuses(&store, "DELETE FROM entries").await;
+    let particular = store.read(|conn| {
+        Ok::<_, StoreError>(match conn {
+            Conn::Sqlite(_) => "INSERT OR REPLACE INTO entries SELECT id, customer, kind, 6, 6, payment_id, reservation_id, 0 FROM entries",
+            Conn::Postgres(_) => "TRUNCATE entries",
+        })
+    });
+    refuses(&store, particular.await.expect("a connection")).await;
+    let left = store.read(|conn| Ok::<_, StoreError>(mileage::audit::entries(conn, Id::from_bytes([0; 16]), 9)?));
+    assert_eq!(left.await.expect("the audit reads").iter().map(|entry| entry.points).collect::<Vec<_>>(), [5]);
+}
+
+async fn refuses(store: &Store, sql: &'static str) {
+    let done = store.write(move |conn| Ok::<_, StoreError>(sql_query(sql).exec(conn)?)).await;
+    let error = match done {
+        Err(StoreError::Database(error)) => error.to_string(),
+        other => panic!("{sql}: {other:?}"),
+    };
+    assert!(error.contains("entries is append-only"), "{sql}: {error}");
+}
+
+/// Whatever does not add up is found, and told the same way each time.
+#[tokio::test]
+async fn balances_that_are_not_the_sum_of_their_entries_are_found() {
+    let service = Service::start(TestMesh::without_broker()).await;
+    for user in ["alice", "bob", "carol"] {
+        service.accrue(&accrual(user, 5)).await.expect("accrues");
+    }
+    let database = service.mesh.node().data.database(mileage::NAME);
+    service.running.stop().await;
+    let store = Store::open(&database, mileage::NAME, mileage::migrations()).expect("the database opens");
+    let plant = |sql: &'static str| store.write(move |conn| Ok::<_, StoreError>(sql_query(sql).exec(conn)?));
+    plant("UPDATE accounts SET balance = 6 WHERE customer = 'alice'").await.expect("planted");
+    plant("DELETE FROM accounts WHERE customer = 'carol'").await.expect("planted");
+    let found = store.read(|conn| Ok::<_, StoreError>(mileage::audit::violations(conn)?)).await;
+    let expected = ["users/alice has 6 miles, the entries say 5", "users/carol has 0 miles, the entries say 5"];
+    assert_eq!(found.expect("the audit reads"), expected);
 }

@@ -86,5 +86,7 @@ async fn the_audit_notices_what_was_tampered_with() {
     };
     assert_eq!(tamper("UPDATE accounts SET balance = balance + 1 WHERE customer = 'alice'").await, 1);
     assert_eq!(tamper("DELETE FROM accounts WHERE customer = 'alice'").await, 1);
+    // Whoever can do this can do anything.
+    assert_eq!(tamper("DROP TRIGGER entries_no_delete").await, 1);
     assert_eq!(tamper("DELETE FROM entries WHERE customer = 'bob' AND kind = 1").await, 3);
 }

@@ -24,10 +24,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use mesh::value::Currency;
 
 use self::ledger::Taken;
 pub use self::ledger::{Entry, EntryKind, Ledger, LedgerError};
-use super::{Charge, Outcome, Provider, ProviderError};
+use super::{Charge, ChargeKey, Outcome, Provider, ProviderError};
 
 /// How late the answer to `pm_sim_slow` is.
 pub const SLOW: Duration = Duration::from_secs(2);
@@ -108,6 +109,15 @@ impl Provider for Simulator {
             self.ledger.undo(charge).map_err(unavailable)
         }
         .boxed()
+    }
+
+    fn kept<'a>(
+        &'a self,
+        key: ChargeKey,
+        _currency: Currency,
+        _reference: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<i64>, ProviderError>> {
+        std::future::ready(self.ledger.kept(key).map(Some).map_err(unavailable)).boxed()
     }
 }
 

@@ -16,12 +16,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mesh::store::Micros;
+use mesh::value::Currency;
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use self::wire::{ErrorAnswer, Intent, Refund, SearchAnswer};
-use super::{Charge, Outcome, Provider, ProviderError};
+use self::wire::{ErrorAnswer, Intent, Refund, RefundList, SearchAnswer};
+use super::{Charge, ChargeKey, Outcome, Provider, ProviderError};
 
 /// The API version the requests and answers here are written for.
 const VERSION: &str = "2025-09-30.clover";
@@ -168,6 +169,16 @@ impl Stripe {
         }
     }
 
+    /// By the intent and its refunds.
+    async fn holds(&self, reference: &str, currency: Currency) -> Result<Option<i64>, ProviderError> {
+        let intent = self.get(reference).await?;
+        let request = self.request(Method::GET, "v1/refunds").query(&[("payment_intent", reference), ("limit", "100")]);
+        let refunds: RefundList = read(request.send().await.map_err(lost)?).await.map_err(unexpected)?;
+        let refunded: i64 = refunds.data.iter().filter(|refund| refund.is_accepted()).map(|refund| refund.amount).sum();
+        let taken = if intent.status == "succeeded" { intent.amount } else { 0 };
+        Ok(Some(wire::minor(taken - refunded, currency)))
+    }
+
     fn post(&self, path: &str, idempotency_key: &str) -> RequestBuilder {
         self.request(Method::POST, path).header("idempotency-key", idempotency_key)
     }
@@ -186,6 +197,19 @@ impl Provider for Stripe {
 
     fn undo<'a>(&'a self, charge: &'a Charge, reference: Option<&'a str>) -> BoxFuture<'a, Result<(), ProviderError>> {
         self.give_back(charge, reference).boxed()
+    }
+
+    /// Without a reference it would have to be searched for, which Stripe does with a delay of up to a minute: then nothing is told.
+    fn kept<'a>(
+        &'a self,
+        _key: ChargeKey,
+        currency: Currency,
+        reference: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<i64>, ProviderError>> {
+        match reference {
+            Some(reference) => self.holds(reference, currency).boxed(),
+            None => std::future::ready(Ok(None)).boxed(),
+        }
     }
 }
 
@@ -291,6 +315,9 @@ mod tests {
         let check = |code: &str, minor: i64, expected: Option<i64>| {
             let money = Money::from_minor(minor, Currency::from_code(code).expect("a currency"));
             assert_eq!(wire::amount(money), expected, "{code} {minor}");
+            if let Some(amount) = expected {
+                assert_eq!(wire::minor(amount, money.currency()), minor, "{code} {amount}");
+            }
         };
         check("KRW", 38_000, Some(38_000));
         check("EUR", 1_234, Some(1_234));

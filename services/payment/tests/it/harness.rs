@@ -12,7 +12,7 @@ use mesh::fault::Fault;
 use mesh::store::{Conn, Fetch, Id, Micros, Store, StoreError};
 use mesh::testing::{Running, TestMesh, eventually, free_port};
 use mesh::value::format_name;
-use payment::audit::PaymentRow;
+use payment::audit::{Balance, PaymentRow};
 use payment::provider::simulator::{Entry, EntryKind, Ledger};
 use proto::contract::Role;
 use proto::google;
@@ -140,13 +140,16 @@ impl Service {
         let read = |conn: &mut Conn| {
             let rows = payment::audit::payments(conn, Id::from_bytes([0; 16]), 1_000)?;
             let events: Vec<Told> = sql_query("SELECT kind, version FROM outbox ORDER BY seq").all(conn)?;
-            Ok::<_, StoreError>((rows, events, payment::audit::violations(conn, Micros(i64::MAX))?))
+            let balances = payment::audit::balances(conn, Id::from_bytes([0; 16]), 1_000)?;
+            Ok::<_, StoreError>((rows, balances, events, payment::audit::violations(conn, Micros(i64::MAX))?))
         };
-        let (rows, events, violations) = store.read(read).await.expect("the audit reads");
+        let (rows, balances, events, violations) = store.read(read).await.expect("the audit reads");
         let events = events
             .into_iter()
             .map(|Told { kind, version }| (kind.rsplit('.').next().unwrap_or_default().to_owned(), version));
-        Audit { rows, events: events.collect(), violations, books: Ledger::read(&ledger).expect("a ledger") }
+        let differences = balances.iter().filter_map(Balance::difference).collect();
+        let events = events.collect();
+        Audit { rows, balances, differences, events, violations, books: Ledger::read(&ledger).expect("a ledger") }
     }
 }
 
@@ -161,6 +164,9 @@ struct Told {
 /// What a stopped service leaves behind.
 pub(crate) struct Audit {
     pub(crate) rows: Vec<PaymentRow>,
+    pub(crate) balances: Vec<Balance>,
+    /// Between payments and their entries.
+    pub(crate) differences: Vec<String>,
     /// What was told, in order: the event's name and the version it leads to.
     pub(crate) events: Vec<(String, i64)>,
     pub(crate) violations: Vec<String>,

@@ -3,6 +3,7 @@
 mod attempts;
 mod charge;
 mod harness;
+mod ledger;
 mod log;
 mod miles;
 mod process;

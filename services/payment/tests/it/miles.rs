@@ -22,7 +22,8 @@ fn earning(mode: MileageMode) -> ChargePaymentRequest {
 
 async fn start_mileage(service: &Service) -> Running {
     let node = service.mesh.node();
-    let config = mileage::Config { mileage_listen: SocketAddr::from(([127, 0, 0, 1], 0)) };
+    let mileage_listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = mileage::Config { mileage_listen, mileage_reconcile_every_ms: 0 };
     Running::start_at(service.mileage, |listener, shutdown| async move {
         mileage::serve(&node, config, listener, shutdown).await
     })

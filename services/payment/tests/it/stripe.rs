@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh::fault::Fault;
 use mesh::store::{Id, Micros};
 use mesh::testing::{Program, TestMesh};
-use mesh::value::{Currency, Money};
+use mesh::value::{Currency, Money, id_of};
 use payment::domain::PaymentMethod;
 use payment::provider::stripe::{Settings, Stripe};
 use payment::provider::{Charge, ChargeKey, Outcome, Provider, ProviderError};
@@ -59,6 +59,8 @@ async fn every_request_is_one_that_stripes_api_description_allows() {
     stripe.charge(&charge("pm_card_visa", old)).await.expect("the search is accepted");
     stripe.undo(&charge("pm_card_visa", Micros::now()), Some("pi_123")).await.expect("the refund is accepted");
     stripe.undo(&charge("pm_card_visa", Micros::now()), None).await.expect("the refund is accepted");
+    let key = ChargeKey { payment: Id::generate(), attempt: 1 };
+    stripe.kept(key, Currency::KRW, Some("pi_123")).await.expect("the list of refunds is accepted");
 }
 
 #[tokio::test]
@@ -94,8 +96,14 @@ async fn a_payment_is_charged_and_refunded_at_stripe() {
     assert_eq!(intent["metadata"]["payment"], charged.name.trim_start_matches("payments/"));
     assert_eq!(service.charge(&wanted).await.expect("the repeat answers"), charged);
 
+    let stripe = adapter(server.address);
+    let key = ChargeKey { payment: id_of("payments", &charged.name).expect("a name"), attempt: 1 };
+    let kept = async |reference| stripe.kept(key, Currency::KRW, reference).await.expect("Stripe's books");
+    assert_eq!((kept(Some(&charged.provider_reference)).await, kept(None).await), (Some(38_000), None));
+
     let refunded = service.refund(&wanted.reservation).await.expect("refunds").expect("there is a payment");
     assert_eq!(refunded.state(), State::Cancelled);
+    assert_eq!(kept(Some(&charged.provider_reference)).await, Some(0));
     let refunds = ask(&server, &format!("/v1/refunds?payment_intent={}", charged.provider_reference)).await;
     let amounts: Vec<_> =
         refunds["data"].as_array().expect("a list").iter().map(|refund| refund["amount"].clone()).collect();

@@ -25,12 +25,14 @@ async fn go_back(mesh: &TestMesh) {
     let store = Store::open(&mesh.node().data.database(payment::NAME), payment::NAME, payment::migrations())
         .expect("the database opens");
     let back = |conn: &mut Conn| {
-        let (down, released) = match conn {
+        let (ledgerless, down, released) = match conn {
             Conn::Sqlite(_) => (
+                include_str!("../../migrations/sqlite/0003_entries/down.sql"),
                 include_str!("../../migrations/sqlite/0002_attempts/down.sql"),
                 include_str!("../../migrations/sqlite/0001_payments/up.sql"),
             ),
             Conn::Postgres(_) => (
+                include_str!("../../migrations/postgres/0003_entries/down.sql"),
                 include_str!("../../migrations/postgres/0002_attempts/down.sql"),
                 include_str!("../../migrations/postgres/0001_payments/up.sql"),
             ),
@@ -38,7 +40,8 @@ async fn go_back(mesh: &TestMesh) {
         let keep = "DROP INDEX payments_reservation; DROP INDEX payments_customer; DROP INDEX payments_due; \
                     ALTER TABLE payments RENAME TO kept;";
         let refill = format!("INSERT INTO payments ({BEFORE}) SELECT {BEFORE} FROM kept; DROP TABLE kept;");
-        for sql in [down, keep, released, &refill, "DELETE FROM __diesel_schema_migrations WHERE version = '0002'"] {
+        let unknown = "DELETE FROM __diesel_schema_migrations WHERE version IN ('0002', '0003')";
+        for sql in [ledgerless, down, keep, released, &refill, unknown] {
             match conn {
                 Conn::Sqlite(conn) => conn.batch_execute(sql)?,
                 Conn::Postgres(conn) => conn.batch_execute(sql)?,
@@ -82,4 +85,12 @@ async fn payments_of_the_release_before_are_kept_and_can_be_tried_again() {
     assert_eq!(refunded.state(), State::Cancelled);
     let (charge, refund) = (EntryKind::Charge, EntryKind::Refund);
     assert_eq!(service.kinds(), [charge, charge, refund, charge, refund]);
+    // What was taken before there was a ledger is in it; the one that waits is cancelled with nothing taken.
+    let left = service.refund(&waiting.reservation).await.expect("accepted").expect("there is a payment");
+    assert_ne!(left.state(), State::Approved);
+    let audit = service.audit().await;
+    assert_eq!(audit.differences, Vec::<String>::new());
+    let mut held: Vec<_> = audit.balances.iter().map(|it| (it.charged_minor, it.refunded_minor)).collect();
+    held.sort_unstable();
+    assert_eq!(held, [(0, 0), (38_000, -38_000), (38_000, -38_000), (38_000, 0)]);
 }

@@ -63,7 +63,8 @@ impl Stage {
         let mileage = {
             let node = node.clone();
             Running::start(|listener, shutdown| async move {
-                let config = mileage::Config { mileage_listen: listener.local_addr().expect("bound") };
+                let mileage_listen = listener.local_addr().expect("bound");
+                let config = mileage::Config { mileage_listen, mileage_reconcile_every_ms: 0 };
                 mileage::serve(&node, config, listener, shutdown).await
             })
             .await

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use mesh::store::Id;
 use mesh::value::format_name;
-use payment::audit::PaymentRow;
+use payment::audit::{Balance, PaymentRow};
 use payment::domain::{Mileage, State as Paid};
 use payment::provider::simulator::EntryKind;
 use reservation::domain::{Approval, Reservation, State};
@@ -91,13 +91,27 @@ pub(super) fn payments_of_the_living(facts: &Facts) -> Finding {
     finding
 }
 
-/// None charged twice, none lost, none kept after a refund. Nothing to compare with when another provider moves the money.
+/// Each payment is what its entries in the ledger say.
+pub(super) fn entries_sum_up(facts: &Facts) -> Finding {
+    let mut finding = Finding::default();
+    for balance in &facts.balances {
+        finding.check(balance.difference());
+    }
+    for payment in &facts.payments {
+        let known = facts.balances.binary_search_by_key(&payment.id, |balance| balance.payment);
+        finding.check(known.is_err().then(|| format!("{} is not in the ledger", payment_name(payment.id))));
+    }
+    finding
+}
+
+/// None charged twice, none lost, none kept after a refund; what is held is what the entries say. Nothing to compare with when another provider moves the money.
 pub(super) fn books_are_payments(facts: &Facts) -> Finding {
     #[derive(Default)]
     struct Account {
         charges: u32,
         refunds: u32,
         charged_minor: i64,
+        refunded_minor: i64,
     }
     let mut finding = Finding::default();
     if facts.books.is_empty() {
@@ -116,12 +130,18 @@ pub(super) fn books_are_payments(facts: &Facts) -> Finding {
                 account.charges += 1;
                 account.charged_minor += entry.amount_minor;
             }
-            EntryKind::Refund => account.refunds += 1,
+            EntryKind::Refund => {
+                account.refunds += 1;
+                account.refunded_minor += entry.amount_minor;
+            }
             EntryKind::Void => {}
         }
     }
+    let balances: HashMap<Id, &Balance> = facts.balances.iter().map(|balance| (balance.payment, balance)).collect();
     for payment in &facts.payments {
         let account = accounts.remove(&payment.id).unwrap_or_default();
+        let kept = account.charged_minor - account.refunded_minor;
+        finding.violations.extend(balances.get(&payment.id).and_then(|balance| balance.difference_from(kept)));
         let (charges, refunds) = (account.charges, account.refunds);
         let right = match payment.state {
             // Not known yet: either.

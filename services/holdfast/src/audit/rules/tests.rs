@@ -9,7 +9,7 @@ use mesh::value::{Currency, Day, Money};
 use message::{Channel as By, State as Delivery, Topic};
 use mileage::audit::EntryRow;
 use mileage::domain::Kind;
-use payment::audit::PaymentRow;
+use payment::audit::{Balance, PaymentRow};
 use payment::domain::{Mileage as Accrual, State as Paid};
 use payment::provider::simulator::{Entry, EntryKind};
 use prost::Message as _;
@@ -88,6 +88,8 @@ fn sound() -> Facts {
         deleted: HashSet::new(),
         holds: HashMap::from([(id(RESERVATION), hold)]),
         payments: vec![payment(Paid::Approved)],
+        // What their entries say is what they say, unless a test plants another: see `violated`.
+        balances: Vec::new(),
         books: vec![book(EntryKind::Charge, id(PAYMENT))],
         miles: vec![miles(Kind::Accrual, MILES)],
         messages: vec![told(10, Topic::ReservationConfirmed), told(11, Topic::MileageIncreased)],
@@ -273,6 +275,29 @@ fn payment(state: Paid) -> PaymentRow {
     }
 }
 
+/// As the entries of a payment in order say.
+fn balance(payment: &PaymentRow) -> Balance {
+    let amount = payment.amount_minor;
+    let (charged_minor, refunded_minor) = match payment.state {
+        Paid::Waiting | Paid::Declined => (0, 0),
+        Paid::Approved => (amount, 0),
+        Paid::Cancelled => (amount, -amount),
+    };
+    Balance {
+        payment: payment.id,
+        state: payment.state,
+        attempt: 1,
+        amount_minor: amount,
+        currency: payment.currency.clone(),
+        provider_answer: payment.provider_answer.clone(),
+        refund_requested: payment.refund_requested,
+        version: 1,
+        charged_minor,
+        refunded_minor,
+        voids: 0,
+    }
+}
+
 fn book(kind: EntryKind, payment: Id) -> Entry {
     Entry {
         kind,
@@ -311,6 +336,11 @@ fn trip(facts: &mut Facts) -> &mut Trip {
 }
 
 fn violated(facts: &Facts) -> Vec<&'static str> {
+    let mut facts = facts.clone();
+    if facts.balances.is_empty() {
+        facts.balances = facts.payments.iter().map(balance).collect();
+    }
+    let facts = &facts;
     RULES.iter().filter(|rule| !(rule.check)(facts).violations.is_empty()).map(|rule| rule.name).collect()
 }
 
@@ -404,6 +434,20 @@ fn faults_with_money_are_found() {
     check(&[BOOKS], sound, |facts| facts.books.push(book(EntryKind::Charge, id(99))));
     check(&[BOOKS], cancelled, |facts| facts.books.truncate(1));
     check(&[BOOKS], cancelled, |facts| facts.books.push(book(EntryKind::Refund, id(PAYMENT))));
+    // The ledger: an entry that is missing, one too many, and one that neither the payment nor the provider knows.
+    const ENTRIES: &str = "money is the sum";
+    check(&[ENTRIES, BOOKS], sound, |facts| {
+        facts.balances = vec![Balance { charged_minor: 0, ..balance(&facts.payments[0]) }];
+    });
+    check(&[ENTRIES, BOOKS], cancelled, |facts| {
+        facts.balances = vec![Balance { refunded_minor: 0, ..balance(&facts.payments[0]) }];
+    });
+    check(&[ENTRIES], sound, |facts| {
+        facts.balances = vec![Balance { voids: 1, ..balance(&facts.payments[0]) }];
+    });
+    check(&[ENTRIES], sound, |facts| {
+        facts.balances = vec![Balance { payment: id(98), ..balance(&facts.payments[0]) }];
+    });
     check(&[MILES_ONCE, "each message", "the view"], sound, |facts| facts.miles.push(miles(Kind::Accrual, MILES)));
     check(&[MILES_ONCE, "the view"], sound, |facts| facts.miles[0].points = 1);
     check(&[MILES_ONCE, "each message", "the view"], cancelled, |facts| facts.miles.truncate(1));

@@ -81,7 +81,14 @@ pub struct Ledger(Mutex<Books>);
 struct Books {
     file: File,
     read_to: u64,
-    last: HashMap<ChargeKey, EntryKind>,
+    last: HashMap<ChargeKey, Last>,
+}
+
+/// The last entry of an attempt.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    kind: EntryKind,
+    amount_minor: i64,
 }
 
 impl Ledger {
@@ -112,7 +119,7 @@ impl Ledger {
     pub(super) fn charge(&self, charge: &Charge) -> Result<Taken, LedgerError> {
         let reference = reference(charge.key);
         self.locked(|books| {
-            match books.last.get(&charge.key).filter(|_| !safety::is_off("idempotency key of the provider")) {
+            match books.last_kind(charge.key).filter(|_| !safety::is_off("idempotency key of the provider")) {
                 Some(EntryKind::Charge) => Ok(Taken::Before { reference }),
                 Some(EntryKind::Refund | EntryKind::Void) => Ok(Taken::Voided),
                 None => {
@@ -125,11 +132,17 @@ impl Ledger {
 
     /// Gives the money back if it was taken, and sees to it that it never will be.
     pub(super) fn undo(&self, charge: &Charge) -> Result<(), LedgerError> {
-        self.locked(|books| match books.last.get(&charge.key) {
+        self.locked(|books| match books.last_kind(charge.key) {
             Some(EntryKind::Charge) => books.append(EntryKind::Refund, charge),
             Some(EntryKind::Refund | EntryKind::Void) => Ok(()),
             None => books.append(EntryKind::Void, charge),
         })
+    }
+
+    /// What is held of an attempt, in minor units.
+    pub(super) fn kept(&self, key: ChargeKey) -> Result<i64, LedgerError> {
+        let held = |last: &Last| if last.kind == EntryKind::Charge { last.amount_minor } else { 0 };
+        self.locked(|books| Ok(books.last.get(&key).map_or(0, held)))
     }
 
     fn locked<T>(&self, decide: impl FnOnce(&mut Books) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
@@ -138,6 +151,10 @@ impl Ledger {
 }
 
 impl Books {
+    fn last_kind(&self, key: ChargeKey) -> Option<EntryKind> {
+        self.last.get(&key).map(|last| last.kind)
+    }
+
     /// Decides while no other process can, on everything written so far.
     fn locked<T>(&mut self, decide: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         self.file.lock()?;
@@ -158,7 +175,7 @@ impl Books {
         for (end, line) in lines(&text) {
             let entry = parse(line)?;
             let key = entry.key.parse().map_err(|_| LedgerError::Line(line.to_owned()))?;
-            self.last.insert(key, entry.kind);
+            self.last.insert(key, Last { kind: entry.kind, amount_minor: entry.amount_minor });
             whole = end;
         }
         self.read_to += whole as u64;
@@ -181,7 +198,7 @@ impl Books {
         line.push(b'\n');
         self.file.write_all(&line)?;
         self.read_to += line.len() as u64;
-        self.last.insert(charge.key, kind);
+        self.last.insert(charge.key, Last { kind, amount_minor: entry.amount_minor });
         Ok(())
     }
 }
@@ -231,11 +248,14 @@ mod tests {
         let (one, two) = (Ledger::open(&path).expect("opens"), Ledger::open(&path).expect("opens"));
         let charge = charge();
         let reference = reference(charge.key);
+        assert_eq!(two.kept(charge.key).expect("tells"), 0);
         assert_eq!(one.charge(&charge).expect("charges"), Taken::Now { reference: reference.clone() });
         assert_eq!(two.charge(&charge).expect("charges"), Taken::Before { reference });
+        assert_eq!(two.kept(charge.key).expect("tells"), 38_000);
         two.undo(&charge).expect("refunds");
         one.undo(&charge).expect("refunds");
         assert_eq!(one.charge(&charge).expect("answers"), Taken::Voided);
+        assert_eq!(one.kept(charge.key).expect("tells"), 0);
         assert_eq!(kinds(&path), [EntryKind::Charge, EntryKind::Refund]);
     }
 

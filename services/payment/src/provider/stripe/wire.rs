@@ -1,6 +1,6 @@
 //! What goes over the wire: forms in, JSON out. Only the fields that are used.
 
-use mesh::value::Money;
+use mesh::value::{Currency, Money};
 use serde::Deserialize;
 
 use crate::provider::Charge;
@@ -10,6 +10,8 @@ use crate::provider::Charge;
 pub(super) struct Intent {
     pub(super) id: String,
     pub(super) status: String,
+    #[serde(default)]
+    pub(super) amount: i64,
     #[serde(default)]
     last_payment_error: Option<Problem>,
 }
@@ -34,6 +36,8 @@ impl Intent {
 pub(super) struct Refund {
     #[serde(default)]
     pub(super) status: String,
+    #[serde(default)]
+    pub(super) amount: i64,
 }
 
 impl Refund {
@@ -41,6 +45,12 @@ impl Refund {
     pub(super) fn is_accepted(&self) -> bool {
         matches!(self.status.as_str(), "succeeded" | "pending" | "requires_action")
     }
+}
+
+/// The refunds of an intent.
+#[derive(Debug, Deserialize)]
+pub(super) struct RefundList {
+    pub(super) data: Vec<Refund>,
 }
 
 /// The answer to a search.
@@ -89,5 +99,14 @@ pub(super) fn amount(money: Money) -> Option<i64> {
         "MGA" => (minor % 100 == 0).then_some(minor / 100),
         "BHD" | "JOD" | "KWD" | "OMR" | "TND" => (minor % 10 == 0).then_some(minor),
         _ => Some(minor),
+    }
+}
+
+/// The reverse of [`amount`].
+pub(super) fn minor(amount: i64, currency: Currency) -> i64 {
+    match currency.code() {
+        "ISK" | "UGX" => amount / 100,
+        "MGA" => amount.saturating_mul(100),
+        _ => amount,
     }
 }

@@ -1,0 +1,2 @@
+DROP TRIGGER entries_no_update;
+DROP TRIGGER entries_no_delete;
