@@ -8,4 +8,4 @@ mod replicas;
 mod world;
 
 pub use replicas::Replicas;
-pub use world::{PATIENCE, Process, SERVICES, Setup, World, holdfast, program, send};
+pub use world::{ADDED, PATIENCE, Process, SERVICES, Setup, World, holdfast, program, send};
