@@ -2,7 +2,7 @@
 //!
 //! It reads everything there is into memory, so it stands aside where there is too much of it: see [`WatchArgs::audit_rows_max`].
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -33,7 +33,7 @@ pub struct WatchArgs {
 ///
 /// # Cancel safety
 /// Safe: it only reads.
-pub(crate) async fn run(data: &DataArgs, ledger: &PathBuf, every: Duration, rows_max: u64) {
+pub(crate) async fn run(data: &DataArgs, ledger: &Path, every: Duration, rows_max: u64) {
     let mut reporter = Reporter::new("audit");
     loop {
         tokio::time::sleep(every).await;
@@ -44,8 +44,8 @@ pub(crate) async fn run(data: &DataArgs, ledger: &PathBuf, every: Duration, rows
     }
 }
 
-async fn audit(data: &DataArgs, ledger: &PathBuf, rows_max: u64, reporter: &mut Reporter) -> Result<()> {
-    let stores = Stores::open(data.clone(), ledger.clone(), STUCK_AFTER)?;
+async fn audit(data: &DataArgs, ledger: &Path, rows_max: u64, reporter: &mut Reporter) -> Result<()> {
+    let stores = Stores::open(data.clone(), ledger.to_owned(), STUCK_AFTER)?;
     let rows = stores.reservations().await?;
     if rows > rows_max {
         tracing::warn!(rows, rows_max, "too much to audit in the background: run `holdfast audit` beside it");
