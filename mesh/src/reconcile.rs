@@ -193,7 +193,7 @@ mod tests {
         let parts = [Ok(Part::default()), Ok(more), Err(CheckError::Store(StoreError::Busy)), Ok(Part::default())];
         let ledger = Scripted { parts: parts.into(), asked: Arc::clone(&asked) };
         let (every, shutdown, began) = (Duration::from_secs(60), CancellationToken::new(), Instant::now());
-        let running = tokio::spawn(run(ledger, "test", every, shutdown.clone()));
+        let running = crate::deadline::spawn(run(ledger, "test", every, shutdown.clone()));
         tokio::time::sleep(Duration::from_secs(200)).await;
         shutdown.cancel();
         running.await.unwrap();
