@@ -197,6 +197,8 @@ impl Rules {
             "int32.gte" | "int64.gte" => self.min = Some(number(value)?),
             "int32.lte" | "int64.lte" => self.max = Some(number(value)?),
             "enum.defined_only" => self.defined_only = value.as_bool().context("not a bool")?,
+            // Where a test shall begin; it restricts nothing.
+            "string.example" | "int32.example" | "int64.example" => {}
             "repeated.max_items" => self.max_items = Some(u64::try_from(number(value)?)?),
             "repeated.items" => {
                 let mut items = Self::default();

@@ -10,4 +10,4 @@ mod world;
 
 pub use replicas::Replicas;
 pub use tables::Tables;
-pub use world::{PATIENCE, Process, SERVICES, Setup, World, holdfast, program, send};
+pub use world::{ADDED, PATIENCE, Process, SERVICES, Setup, World, holdfast, program, send};

@@ -24,6 +24,8 @@ use crate::{caller::Caller, tables::Tables};
 
 /// Every service of the mesh.
 pub const SERVICES: [&str; 7] = ["listing", "reservation", "payment", "mileage", "message", "view", "voucher"];
+/// Services that others have added: they run where a test [begins](World::begin) them.
+pub const ADDED: [&str; 1] = ["marketing"];
 /// Nothing here takes so long on a busy machine unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -147,13 +149,13 @@ impl World {
     pub async fn prepare(setup: Setup<'_>) -> Self {
         let Setup { program, database, settings, quiet } = setup;
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let issuer = Issuer::create(dir.path().join("keys"), &SERVICES).expect("fresh keys");
+        let issuer = Issuer::create(dir.path().join("keys"), &[&SERVICES[..], &ADDED].concat()).expect("fresh keys");
         Self {
             broker: Broker::start().await,
             program,
             output: quiet.then(|| File::create(dir.path().join(LOG)).expect("room for a file")),
             processes: HashMap::new(),
-            ports: SERVICES.into_iter().map(|service| (service, free_port())).collect(),
+            ports: SERVICES.into_iter().chain(ADDED).map(|service| (service, free_port())).collect(),
             issuer,
             settings: settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             database,

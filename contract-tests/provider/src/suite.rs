@@ -1,0 +1,518 @@
+//! Which checks there are, and what they share while they run.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use prost_reflect::{DynamicMessage, ReflectMessage};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::call::{Answer, Endpoints, Sent, Server};
+use crate::chain::Chain;
+use crate::checks::{self, Kind, access, transport};
+use crate::credentials::{Caller, Credentials, Forgery};
+use crate::declared;
+use crate::events::{self, Recorder};
+use crate::failure::{self, Failure, cut, json};
+use crate::fault;
+use crate::model::{Idempotency, Model, Rpc};
+use crate::rules::{self, Written};
+use crate::values::Maker;
+
+/// What follows from a call, through events, is there by then unless it never will be.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
+/// Examples of one kind of trouble that are kept.
+const KEPT: usize = 3;
+
+/// Servers, and what it takes to call them.
+pub struct Target {
+    /// Where they are.
+    pub endpoints: Endpoints,
+    /// Who may be spoken for.
+    pub credentials: Credentials,
+    /// The broker they publish to; without it nothing is said of events.
+    pub nats: Option<String>,
+    /// `ErrorInfo.domain` of their refusals.
+    pub domain: String,
+}
+
+/// Which checks can be made of a target.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Anybody can be spoken for, not only those for whom there is a token.
+    pub has_keys: bool,
+    /// What is published is heard.
+    pub hears_events: bool,
+    /// How long each service is fuzzed; zero is not at all.
+    pub fuzz: Duration,
+}
+
+impl Plan {
+    /// Everything there is, as in the committed listing.
+    pub const FULL: Self = Self { has_keys: true, hears_events: true, fuzz: Duration::from_secs(2) };
+}
+
+/// One check, by a name that does not change.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// `<package.Service>/<Method>::<check>[::<field>.<rule>]`.
+    pub name: String,
+    pub(crate) kind: Kind,
+}
+
+impl Check {
+    /// Whether it judges what the others have seen, so that they have to be over.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        use Kind::{ErrorsDeclared, EventAsDeclared, EventsDeclared, NoSurpriseFields, OutputHonoursRules, Publishes};
+        matches!(
+            self.kind,
+            ErrorsDeclared(_)
+                | NoSurpriseFields(_)
+                | OutputHonoursRules(_)
+                | Publishes(_)
+                | EventsDeclared
+                | EventAsDeclared(_)
+        )
+    }
+}
+
+/// Every check that the contracts imply and the plan allows; those that judge the others come last.
+#[must_use]
+pub fn checks(model: &Model, plan: &Plan) -> Vec<Check> {
+    let mut all = vec![Check { name: "coverage::links".to_owned(), kind: Kind::Links }];
+    for service in model.services() {
+        let rpcs: Vec<_> = model.rpcs().filter(|rpc| rpc.service() == service).cloned().collect();
+        let mut add = |name: &str, kind| all.push(Check { name: format!("{service}::{name}"), kind });
+        add("schema_served", Kind::SchemaServed(service.clone()));
+        for probe in transport::Probe::ALL {
+            add(probe.name(), Kind::Transport(probe, rpcs.clone()));
+        }
+        if !plan.fuzz.is_zero() {
+            add("fuzz", Kind::Fuzz(rpcs, plan.fuzz));
+        }
+    }
+    for rpc in model.rpcs() {
+        let kinds = of_rpc(model, plan, rpc);
+        all.extend(kinds.into_iter().map(|(name, kind)| Check { name: format!("{}::{name}", rpc.path()), kind }));
+    }
+    if plan.hears_events {
+        all.push(Check { name: "events::declared".to_owned(), kind: Kind::EventsDeclared });
+        all.extend(model.events().iter().enumerate().map(|(index, event)| Check {
+            name: format!("event::{}::as_declared", event.message.full_name()),
+            kind: Kind::EventAsDeclared(index),
+        }));
+    }
+    all.sort_by_key(Check::is_late);
+    all
+}
+
+fn of_rpc(model: &Model, plan: &Plan, rpc: &Arc<Rpc>) -> Vec<(String, Kind)> {
+    let mut all = Vec::new();
+    let mut add = |name: String, kind: fn(Arc<Rpc>) -> Kind| all.push((name, kind(Arc::clone(rpc))));
+    add("is_implemented".to_owned(), Kind::IsImplemented);
+    add("accepts_minimal".to_owned(), Kind::AcceptsMinimal);
+    add("accepts_maximal".to_owned(), Kind::AcceptsMaximal);
+    add("tolerates_unknown_field".to_owned(), Kind::ToleratesUnknownField);
+    add("errors_declared".to_owned(), Kind::ErrorsDeclared);
+    add("no_surprise_fields".to_owned(), Kind::NoSurpriseFields);
+    add("output_honours_rules".to_owned(), Kind::OutputHonoursRules);
+    match rpc.idempotency {
+        Idempotency::Safe => add("is_safe".to_owned(), Kind::IsSafe),
+        Idempotency::Idempotent => add("is_idempotent".to_owned(), Kind::IsIdempotent),
+        Idempotency::None => {}
+    }
+    if plan.hears_events {
+        match rpc.idempotency {
+            Idempotency::Safe => add("publishes_nothing".to_owned(), Kind::Publishes),
+            Idempotency::Idempotent => add("publishes_once".to_owned(), Kind::Publishes),
+            Idempotency::None => {}
+        }
+    }
+    if rpc.is_stream() {
+        add("stream_shape".to_owned(), Kind::StreamShape);
+    }
+    if rpc.is_paged() {
+        add("pagination".to_owned(), Kind::Pagination);
+    }
+    let input = rpc.method.input();
+    let places = fault::places(model, &input);
+    if places.iter().any(|place| place.field().kind().as_enum().is_some()) {
+        add("tolerates_unknown_enum".to_owned(), Kind::ToleratesUnknownEnum);
+    }
+    for fault in fault::faults(model, &input) {
+        all.push((format!("rejects::{}", fault.name()), Kind::Rejects(Arc::clone(rpc), fault)));
+    }
+    let mut maker = Maker::new(0, "");
+    for place in places.into_iter().filter(|place| !fault::edges(model, &mut maker, place.field()).is_empty()) {
+        all.push((format!("boundary::{}", place.name()), Kind::Boundary(Arc::clone(rpc), place)));
+    }
+    for who in access::cases(model, plan, rpc) {
+        all.push((format!("access::{}", who.name()), Kind::Access(Arc::clone(rpc), who)));
+    }
+    all
+}
+
+/// The names of all checks, sorted: what is committed, so that a check that goes away is seen.
+#[must_use]
+pub fn surface(checks: &[Check]) -> String {
+    let names: BTreeSet<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+    names.into_iter().map(|name| format!("{name}\n")).collect()
+}
+
+/// A valid request that the checks of one RPC share, and who sends it.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    pub(crate) caller: Caller,
+    pub(crate) request: DynamicMessage,
+}
+
+/// What all calls of one RPC have shown so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) answered: usize,
+    pub(crate) refused: BTreeMap<String, usize>,
+    pub(crate) undeclared: Vec<Failure>,
+    pub(crate) surprising: Vec<Failure>,
+    pub(crate) dishonoured: Vec<Failure>,
+}
+
+/// A call, and how many events it may have led to.
+#[derive(Clone, Debug)]
+pub(crate) struct Traced {
+    pub(crate) trace: String,
+    /// It may publish; its repeat may not.
+    pub(crate) may_publish: bool,
+    pub(crate) failure: Failure,
+}
+
+/// Runs checks against a target.
+pub struct Suite {
+    model: Arc<Model>,
+    contracts: BTreeMap<String, Vec<u8>>,
+    target: Target,
+    recorder: Option<Recorder>,
+    seed: u64,
+    bases: Mutex<HashMap<String, Arc<OnceCell<Result<Base, Failure>>>>>,
+    seen: Mutex<BTreeMap<String, Seen>>,
+    traced: Mutex<BTreeMap<String, Vec<Traced>>>,
+    running: AtomicUsize,
+}
+
+impl Suite {
+    /// A suite for the contracts in `descriptors`. The seed decides every value that is made up.
+    ///
+    /// # Errors
+    /// There is no broker where the target says.
+    pub async fn new(
+        model: Arc<Model>,
+        descriptors: &[u8],
+        target: Target,
+        seed: u64,
+    ) -> Result<Self, async_nats::Error> {
+        let recorder = match &target.nats {
+            Some(url) => Some(Recorder::connect(url).await?),
+            None => None,
+        };
+        Ok(Self {
+            model,
+            contracts: crate::reflection::split(descriptors),
+            target,
+            recorder,
+            seed,
+            bases: Mutex::default(),
+            seen: Mutex::default(),
+            traced: Mutex::default(),
+            running: AtomicUsize::new(0),
+        })
+    }
+
+    /// Runs a check.
+    ///
+    /// # Errors
+    /// The contract is not kept.
+    pub async fn run(&self, check: &Check) -> Result<(), Failure> {
+        if check.is_late() {
+            self.others_are_over().await;
+            return checks::run(self, check).await;
+        }
+        let _running = Running::begin(&self.running);
+        checks::run(self, check).await
+    }
+
+    /// Late checks are the last to begin: whatever still runs is a call that has yet to be judged.
+    async fn others_are_over(&self) {
+        while self.running.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        if let Some(recorder) = &self.recorder {
+            recorder.rest().await;
+        }
+    }
+
+    /// What was seen besides failures: declared reasons that no call met, declared events that were never published.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let seen = lock(&self.seen);
+        let (answered, refused): (usize, usize) = seen.values().fold((0, 0), |(answered, refused), seen| {
+            (answered + seen.answered, refused + seen.refused.values().sum::<usize>())
+        });
+        let mut text = format!("calls: {} answered, {} refused; seed {}\n", answered, refused, self.seed);
+        let reasons = self.model.rpcs().flat_map(|rpc| rpc.errors.iter().map(move |(_, reason)| (rpc, reason)));
+        let is_met = |rpc: &Rpc, reason: &str| seen.get(rpc.name()).is_some_and(|seen| seen.refused.contains_key(reason));
+        let (met, unmet): (Vec<_>, Vec<_>) = reasons.partition(|(rpc, reason)| is_met(rpc, reason));
+        text += &format!("reasons declared: {} met, {} never met\n", met.len(), unmet.len());
+        for (rpc, reason) in unmet {
+            text += &format!("  {} {reason}\n", rpc.path());
+        }
+        if let Some(recorder) = &self.recorder {
+            let events = recorder.events();
+            let heard: BTreeSet<&str> = events.iter().map(events::Captured::type_name).collect();
+            let silent = self.model.events().iter().filter(|event| !heard.contains(event.message.full_name()));
+            let silent: Vec<_> = silent.map(|event| format!("  {}\n", event.message.full_name())).collect();
+            text += &format!("events: {} heard; declared and never heard: {}\n", events.len(), silent.len());
+            text += &silent.concat();
+        }
+        text
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    pub(crate) fn contracts(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.contracts
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.target.credentials
+    }
+
+    pub(crate) fn domain(&self) -> &str {
+        &self.target.domain
+    }
+
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    #[expect(clippy::unused_self, reason = "a suite may come to know how patient it has to be")]
+    pub(crate) fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub(crate) fn maker(&self, label: &str) -> Maker {
+        Maker::new(self.seed, label)
+    }
+
+    pub(crate) fn server(&self, service: &str) -> Result<&Server, Failure> {
+        let found = self.target.endpoints.of(service);
+        found.ok_or_else(|| Failure::of(format!("{service} is served"), "no address was given for it"))
+    }
+
+    /// The request that the checks of an RPC share, made by whoever needs it first.
+    pub(crate) async fn base(&self, rpc: &Arc<Rpc>) -> Result<Base, Failure> {
+        let cell = Arc::clone(lock(&self.bases).entry(rpc.name().to_owned()).or_default());
+        let make = || async {
+            let mut chain = Chain::new(self, rpc, &format!("{}::base", rpc.path()));
+            let (caller, request) = (chain.caller(rpc)?, chain.request(rpc).await?);
+            Ok(Base { caller, request })
+        };
+        cell.get_or_init(make).await.clone()
+    }
+
+    /// Calls an RPC and remembers what came of it.
+    pub(crate) async fn call(&self, rpc: &Rpc, caller: &Caller, request: &DynamicMessage) -> Answer {
+        self.call_traced(rpc, caller, request, None).await
+    }
+
+    pub(crate) async fn call_traced(
+        &self,
+        rpc: &Rpc,
+        caller: &Caller,
+        request: &DynamicMessage,
+        trace: Option<String>,
+    ) -> Answer {
+        let messages = vec![Bytes::from(request.encode_to_vec())];
+        let answer = self.send(rpc, caller, Sent { messages, trace, ..self.sent(rpc) }).await;
+        self.observe(rpc, caller, request, &answer);
+        answer
+    }
+
+    pub(crate) fn sent(&self, rpc: &Rpc) -> Sent {
+        Sent { path: rpc.path(), enough: usize::from(rpc.is_stream()), ..Sent::default() }
+    }
+
+    /// Sends as this caller, without a record.
+    pub(crate) async fn send(&self, rpc: &Rpc, caller: &Caller, sent: Sent) -> Answer {
+        let token = self.credentials().token(caller, &rpc.audience());
+        self.send_with(rpc, Sent { authorization: token.map(|token| format!("Bearer {token}")), ..sent }).await
+    }
+
+    /// Sends with the credentials in `sent`, without a record.
+    pub(crate) async fn send_with(&self, rpc: &Rpc, sent: Sent) -> Answer {
+        match self.server(&rpc.service()) {
+            Ok(server) => server.send(sent).await,
+            Err(failure) => Answer { messages: Vec::new(), end: Err(tonic::Status::unknown(failure.server)) },
+        }
+    }
+
+    pub(crate) fn decoded(&self, rpc: &Rpc, answer: &Answer) -> Result<Vec<DynamicMessage>, String> {
+        let decode = |bytes: &Bytes| DynamicMessage::decode(rpc.method.output(), bytes.clone());
+        answer.messages.iter().map(decode).collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn observe(&self, rpc: &Rpc, caller: &Caller, request: &DynamicMessage, answer: &Answer) {
+        let fail = |contract: &str, server: String| Failure {
+            server,
+            ..self.failure(rpc, caller, request, contract.to_owned(), answer)
+        };
+        let (mut surprising, mut dishonoured) = (None, None);
+        match self.decoded(rpc, answer) {
+            Ok(messages) => {
+                for message in &messages {
+                    surprising = surprising.or(events::unknown(message).map(|field| {
+                        fail("an answer holds nothing that the contract does not know", format!("OK, with a field {field}"))
+                    }));
+                    dishonoured = dishonoured.or(self.broken(message).map(|broken| {
+                        fail("an answer keeps the rules of its fields", format!("OK, with {broken}"))
+                    }));
+                }
+            }
+            Err(error) => surprising = Some(fail("an answer is the message that the contract names", error)),
+        }
+        let mut all = lock(&self.seen);
+        let seen = all.entry(rpc.name().to_owned()).or_default();
+        keep(&mut seen.surprising, surprising);
+        keep(&mut seen.dishonoured, dishonoured);
+        match &answer.end {
+            Ok(()) => seen.answered += 1,
+            Err(status) => {
+                *seen.refused.entry(declared::reason(status)).or_default() += 1;
+                let complaint = declared::complaint(rpc, &self.target.domain, status);
+                let failure = complaint.map(|complaint| {
+                    fail("a refusal is declared and complete", format!("{}: {complaint}", failure::status(status)))
+                });
+                keep(&mut seen.undeclared, failure);
+            }
+        }
+    }
+
+    fn broken(&self, answer: &DynamicMessage) -> Option<String> {
+        let broken = rules::violations(&self.model, answer, Written::ByService);
+        broken.first().map(|broken| format!("{} that breaks {}", broken.field, broken.rule))
+    }
+
+    pub(crate) fn seen(&self, rpc: &Rpc) -> Seen {
+        lock(&self.seen).get(rpc.name()).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn trace(&self, rpc: &Rpc, traced: Traced) {
+        lock(&self.traced).entry(rpc.name().to_owned()).or_default().push(traced);
+    }
+
+    pub(crate) fn traced(&self, rpc: &Rpc) -> Vec<Traced> {
+        lock(&self.traced).get(rpc.name()).cloned().unwrap_or_default()
+    }
+
+    /// A failure of a call, with the line that makes it again.
+    pub(crate) fn failure(
+        &self,
+        rpc: &Rpc,
+        caller: &Caller,
+        request: &DynamicMessage,
+        contract: impl Into<String>,
+        answer: &Answer,
+    ) -> Failure {
+        let address = self.server(&rpc.service()).map(|server| server.address.clone()).unwrap_or_default();
+        let json = json(request);
+        let quoted = json.replace('\'', "'\\''");
+        Failure {
+            sent: format!("{} by {caller}", cut(&json)),
+            contract: contract.into(),
+            server: failure::answer(answer),
+            repeat: format!(
+                "grpcurl -plaintext -H \"authorization: Bearer $TOKEN\" -d '{quoted}' {address} {}",
+                rpc.path()
+            ),
+        }
+    }
+
+    /// Whether a forged token of this kind can be made.
+    pub(crate) fn forges(&self, forgery: Forgery) -> bool {
+        self.credentials().forges(forgery)
+    }
+}
+
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suite").field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+struct Running<'a>(&'a AtomicUsize);
+
+impl<'a> Running<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A panic of one check leaves what the others have seen as it is.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn keep(list: &mut Vec<Failure>, failure: Option<Failure>) {
+    if list.len() < KEPT {
+        list.extend(failure);
+    }
+}
+
+/// Asks again until there is an answer; `None` after `limit`.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    mut question: impl FnMut() -> F,
+) -> Option<T> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(answer) = question().await {
+            return Some(answer);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// A trace id from a UUID.
+pub(crate) fn trace_id(maker: &mut Maker) -> String {
+    maker.uuid().replace('-', "")
+}
+
+/// The items of a list's page: the only repeated field of messages.
+pub(crate) fn items(page: &DynamicMessage) -> Vec<DynamicMessage> {
+    let lists = page.descriptor().fields().filter(|field| field.is_list()).find(|field| field.kind().as_message().is_some());
+    let Some(list) = lists else { return Vec::new() };
+    let value = page.get_field(&list);
+    value.as_list().unwrap_or_default().iter().filter_map(|item| item.as_message().cloned()).collect()
+}
