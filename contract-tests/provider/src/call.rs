@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::stream;
+use http::Uri;
+use http::uri::InvalidUri;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 /// No answer takes longer, unless the server hangs.
@@ -17,11 +22,15 @@ const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Endpoints(BTreeMap<String, Server>);
 
+/// Connections that add nothing of their own: tonic's would end a call at its deadline before the server can be seen to do so.
+pub(crate) type Connections = Client<HttpConnector, Body>;
+
 /// One server.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     pub(crate) address: String,
-    pub(crate) channel: Channel,
+    pub(crate) origin: Uri,
+    pub(crate) connections: Connections,
 }
 
 /// The text does not say where servers are.
@@ -32,7 +41,7 @@ pub enum EndpointsError {
     Line(usize),
     /// Not `host:port`.
     #[error("{0} is no address")]
-    Address(String, #[source] tonic::transport::Error),
+    Address(String, #[source] InvalidUri),
 }
 
 impl Endpoints {
@@ -40,9 +49,6 @@ impl Endpoints {
     ///
     /// # Errors
     /// It is none.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
     pub fn one(address: &str) -> Result<Self, EndpointsError> {
         Self::new([(String::new(), address.to_owned())])
     }
@@ -51,14 +57,11 @@ impl Endpoints {
     ///
     /// # Errors
     /// One of them is no address.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
     pub fn new(servers: impl IntoIterator<Item = (String, String)>) -> Result<Self, EndpointsError> {
         let server = |(name, address): (String, String)| {
-            let endpoint = Endpoint::from_shared(format!("http://{address}"));
-            let endpoint = endpoint.map_err(|error| EndpointsError::Address(address.clone(), error))?;
-            Ok((name, Server { address, channel: endpoint.connect_lazy() }))
+            let origin = format!("http://{address}").parse();
+            let origin = origin.map_err(|error| EndpointsError::Address(address.clone(), error))?;
+            Ok((name, Server { address, origin, connections: connections() }))
         };
         servers.into_iter().map(server).collect::<Result<_, _>>().map(Self)
     }
@@ -67,9 +70,6 @@ impl Endpoints {
     ///
     /// # Errors
     /// A line says something else.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
     pub fn parse(text: &str) -> Result<Self, EndpointsError> {
         let lines = text.lines().map(str::trim).enumerate();
         let said = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
@@ -92,6 +92,12 @@ impl Endpoints {
         };
         self.0.iter().filter(|(name, _)| is_of(name)).max_by_key(|(name, _)| name.len()).map(|(_, server)| server)
     }
+}
+
+fn connections() -> Connections {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).http2_only(true).build(connector)
 }
 
 /// What is sent.
@@ -141,7 +147,8 @@ impl Server {
     }
 
     async fn receive(&self, sent: Sent, messages: &mut Vec<Bytes>) -> Result<(), Status> {
-        let mut client = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES);
+        let client = tonic::client::Grpc::with_origin(self.connections.clone(), self.origin.clone());
+        let mut client = client.max_decoding_message_size(ANSWER_MAX_BYTES);
         client.ready().await.map_err(|error| Status::unknown(format!("{} is not there: {error}", self.address)))?;
         let mut request = Request::new(stream::iter(sent.messages));
         let metadata = request.metadata_mut();
@@ -209,8 +216,8 @@ impl Decoder for Raw {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_service_is_found_by_the_longest_name() {
+    #[test]
+    fn a_service_is_found_by_the_longest_name() {
         let text = "# ours\nholdfast.listing.v1 127.0.0.1:1\nholdfast.listing.v1.HoldService 127.0.0.1:2\n";
         let endpoints = Endpoints::parse(text).expect("addresses");
         let address = |service: &str| endpoints.of(service).map(|server| server.address.as_str());

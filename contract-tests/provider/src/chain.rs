@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use prost_reflect::{DynamicMessage, ReflectMessage};
 use serde_json::Value as Json;
-use tonic::Code;
 
 use crate::credentials::Caller;
 use crate::failure::Failure;
@@ -135,19 +134,10 @@ impl<'s> Chain<'s> {
         Box::pin(self.ok(rpc))
     }
 
-    /// Sends a request that must be OK; what is busy for the moment is asked again.
+    /// Sends a request that must be OK.
     pub(crate) async fn accepted(&self, rpc: &Arc<Rpc>, request: &DynamicMessage) -> Result<DynamicMessage, Failure> {
         let caller = self.caller(rpc)?;
-        let settled = until(self.suite.patience(), || async {
-            let answer = self.suite.call(rpc, &caller, request).await;
-            let is_busy =
-                answer.error().is_some_and(|error| matches!(error.code(), Code::Unavailable | Code::Aborted));
-            (!is_busy).then_some(answer)
-        });
-        let answer = match settled.await {
-            Some(answer) => answer,
-            None => self.suite.call(rpc, &caller, request).await,
-        };
+        let answer = self.suite.settled(|| self.suite.call(rpc, &caller, request)).await;
         let first = self.suite.decoded(rpc, &answer).ok().and_then(|answers| answers.into_iter().next());
         match (answer.error(), first) {
             (None, Some(first)) => Ok(first),

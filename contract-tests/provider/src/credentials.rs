@@ -66,7 +66,7 @@ impl Forgery {
     }
 
     /// Whether it takes no key to make it.
-    const fn needs_only_a_token(self) -> bool {
+    pub(crate) const fn needs_only_a_token(self) -> bool {
         matches!(self, Self::Missing | Self::AlgNone | Self::BadSignature)
     }
 }
@@ -104,10 +104,6 @@ impl Credentials {
 
     pub(crate) fn speaks_for_services(&self) -> bool {
         matches!(self, Self::Keys(_))
-    }
-
-    pub(crate) fn forges(&self, forgery: Forgery) -> bool {
-        matches!(self, Self::Keys(_)) || forgery.needs_only_a_token()
     }
 
     /// A good token for a call to `audience`.

@@ -86,7 +86,9 @@ mod tests {
 
     #[test]
     fn codes_are_named_as_in_contracts() {
-        for (code, expected) in [(Code::InvalidArgument, "INVALID_ARGUMENT"), (Code::Ok, "OK"), (Code::NotFound, "NOT_FOUND")] {
+        for (code, expected) in
+            [(Code::InvalidArgument, "INVALID_ARGUMENT"), (Code::Ok, "OK"), (Code::NotFound, "NOT_FOUND")]
+        {
             assert_eq!(name(code), expected);
         }
     }

@@ -62,7 +62,11 @@ impl Recorder {
     pub(crate) fn events(&self) -> Vec<Captured> {
         let mut seen = BTreeSet::new();
         let captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
-        captured.iter().filter(|event| seen.insert((event.header("ce-id").to_owned(), event.subject.clone()))).cloned().collect()
+        captured
+            .iter()
+            .filter(|event| seen.insert((event.header("ce-id").to_owned(), event.subject.clone())))
+            .cloned()
+            .collect()
     }
 
     /// Waits until nothing more follows from what was done.

@@ -34,12 +34,8 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = [
-            ("sent", &self.sent),
-            ("contract", &self.contract),
-            ("server", &self.server),
-            ("repeat", &self.repeat),
-        ];
+        let lines =
+            [("sent", &self.sent), ("contract", &self.contract), ("server", &self.server), ("repeat", &self.repeat)];
         for (name, text) in lines.into_iter().filter(|(_, text)| !text.is_empty()) {
             writeln!(f, "  {name:<9} {text}")?;
         }

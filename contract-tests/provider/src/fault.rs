@@ -40,7 +40,8 @@ impl Place {
     #[must_use]
     pub(crate) fn path(&self) -> String {
         let (last, parents) = self.0.split_last().expect("a place has a field");
-        let parents = parents.iter().map(|field| format!("{}{}.", field.name(), if field.is_list() { "[0]" } else { "" }));
+        let parents =
+            parents.iter().map(|field| format!("{}{}.", field.name(), if field.is_list() { "[0]" } else { "" }));
         parents.collect::<String>() + last.name()
     }
 
@@ -89,7 +90,13 @@ impl Place {
 
     /// The request with this value at the place.
     #[must_use]
-    pub(crate) fn with(&self, model: &Model, maker: &mut Maker, request: &DynamicMessage, value: &Value) -> DynamicMessage {
+    pub(crate) fn with(
+        &self,
+        model: &Model,
+        maker: &mut Maker,
+        request: &DynamicMessage,
+        value: &Value,
+    ) -> DynamicMessage {
         let mut request = request.clone();
         self.change(model, maker, &mut request, &mut |_, message| message.set_field(self.field(), value.clone()));
         request
@@ -249,7 +256,11 @@ pub(crate) fn edges(model: &Model, maker: &mut Maker, field: &FieldDescriptor) -
     if rules.pattern.is_none() && !rules.uuid {
         add("min_len", rules.min_len.map(text), true);
         add("max_len", rules.max_len.map(text), true);
-        add("max_len", rules.max_len.map(|most| Value::String("a".repeat(usize::try_from(most).unwrap_or_default()))), true);
+        add(
+            "max_len",
+            rules.max_len.map(|most| Value::String("a".repeat(usize::try_from(most).unwrap_or_default()))),
+            true,
+        );
         add("max_len", rules.max_len.map(|most| text(most + 1)), false);
     }
     if let Some(most) = rules.max_items {

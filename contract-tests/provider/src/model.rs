@@ -216,7 +216,7 @@ impl Model {
 
     /// A field's rules.
     #[must_use]
-    pub fn rules(&self, field: &FieldDescriptor) -> &Rules {
+    pub(crate) fn rules(&self, field: &FieldDescriptor) -> &Rules {
         static NONE: Rules = Rules::NONE;
         self.rules.get(field.full_name()).unwrap_or(&NONE)
     }

@@ -41,7 +41,10 @@ macro_rules! ask {
             Question::File(name) => Request::FileByFilename(name),
         };
         let question = $version::ServerReflectionRequest { host: String::new(), message_request: Some(question) };
-        let mut client = $version::server_reflection_client::ServerReflectionClient::new($server.channel.clone());
+        let mut client = $version::server_reflection_client::ServerReflectionClient::with_origin(
+            $server.connections.clone(),
+            $server.origin.clone(),
+        );
         let mut answers = client.server_reflection_info(stream::iter([question])).await?.into_inner();
         let answer = answers.message().await?.and_then(|answer| answer.message_response);
         match answer {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,11 +13,12 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, ReflectMessage};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+use tonic::Code;
 
 use crate::call::{Answer, Endpoints, Sent, Server};
 use crate::chain::Chain;
 use crate::checks::{self, Kind, access, transport};
-use crate::credentials::{Caller, Credentials, Forgery};
+use crate::credentials::{Caller, Credentials};
 use crate::declared;
 use crate::events::{self, Recorder};
 use crate::failure::{self, Failure, cut, json};
@@ -25,8 +27,6 @@ use crate::model::{Idempotency, Model, Rpc};
 use crate::rules::{self, Written};
 use crate::values::Maker;
 
-/// What follows from a call, through events, is there by then unless it never will be.
-const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Examples of one kind of trouble that are kept.
 const KEPT: usize = 3;
@@ -41,13 +41,17 @@ pub struct Target {
     pub nats: Option<String>,
     /// `ErrorInfo.domain` of their refusals.
     pub domain: String,
+    /// What follows from a call, through events, is there by then unless it never will be.
+    pub patience: Duration,
+    /// Where random bytes that broke a server are kept.
+    pub rejects: PathBuf,
 }
 
 /// Which checks can be made of a target.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
-    /// Anybody can be spoken for, not only those for whom there is a token.
-    pub has_keys: bool,
+    /// The roles for which there is a token; `None` if there are keys, to sign for anybody.
+    pub roles: Option<BTreeSet<String>>,
     /// What is published is heard.
     pub hears_events: bool,
     /// How long each service is fuzzed; zero is not at all.
@@ -56,7 +60,13 @@ pub struct Plan {
 
 impl Plan {
     /// Everything there is, as in the committed listing.
-    pub const FULL: Self = Self { has_keys: true, hears_events: true, fuzz: Duration::from_secs(2) };
+    pub const FULL: Self = Self { roles: None, hears_events: true, fuzz: Duration::from_secs(2) };
+
+    /// Whether there is anybody to call the RPC.
+    #[must_use]
+    pub fn may_call(&self, rpc: &Rpc) -> bool {
+        self.roles.as_ref().is_none_or(|roles| rpc.roles.iter().any(|role| roles.contains(role)))
+    }
 }
 
 /// One check, by a name that does not change.
@@ -89,7 +99,8 @@ impl Check {
 pub fn checks(model: &Model, plan: &Plan) -> Vec<Check> {
     let mut all = vec![Check { name: "coverage::links".to_owned(), kind: Kind::Links }];
     for service in model.services() {
-        let rpcs: Vec<_> = model.rpcs().filter(|rpc| rpc.service() == service).cloned().collect();
+        let of_service = |rpc: &&Arc<Rpc>| rpc.service() == service && plan.may_call(rpc);
+        let rpcs: Vec<_> = model.rpcs().filter(of_service).cloned().collect();
         let mut add = |name: &str, kind| all.push(Check { name: format!("{service}::{name}"), kind });
         add("schema_served", Kind::SchemaServed(service.clone()));
         for probe in transport::Probe::ALL {
@@ -99,7 +110,7 @@ pub fn checks(model: &Model, plan: &Plan) -> Vec<Check> {
             add("fuzz", Kind::Fuzz(rpcs, plan.fuzz));
         }
     }
-    for rpc in model.rpcs() {
+    for rpc in model.rpcs().filter(|rpc| plan.may_call(rpc)) {
         let kinds = of_rpc(model, plan, rpc);
         all.extend(kinds.into_iter().map(|(name, kind)| Check { name: format!("{}::{name}", rpc.path()), kind }));
     }
@@ -266,7 +277,8 @@ impl Suite {
         });
         let mut text = format!("calls: {} answered, {} refused; seed {}\n", answered, refused, self.seed);
         let reasons = self.model.rpcs().flat_map(|rpc| rpc.errors.iter().map(move |(_, reason)| (rpc, reason)));
-        let is_met = |rpc: &Rpc, reason: &str| seen.get(rpc.name()).is_some_and(|seen| seen.refused.contains_key(reason));
+        let is_met =
+            |rpc: &Rpc, reason: &str| seen.get(rpc.name()).is_some_and(|seen| seen.refused.contains_key(reason));
         let (met, unmet): (Vec<_>, Vec<_>) = reasons.partition(|(rpc, reason)| is_met(rpc, reason));
         text += &format!("reasons declared: {} met, {} never met\n", met.len(), unmet.len());
         for (rpc, reason) in unmet {
@@ -299,13 +311,31 @@ impl Suite {
         &self.target.domain
     }
 
+    pub(crate) fn rejects(&self) -> &Path {
+        &self.target.rejects
+    }
+
     pub(crate) fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()
     }
 
-    #[expect(clippy::unused_self, reason = "a suite may come to know how patient it has to be")]
     pub(crate) fn patience(&self) -> Duration {
-        PATIENCE
+        self.target.patience
+    }
+
+    /// Asks until the answer is final. What follows from the calls before, through events, may not be there yet, so what a state forbids is
+    /// asked again, too.
+    pub(crate) async fn settled<F: Future<Output = Answer>>(&self, mut ask: impl FnMut() -> F) -> Answer {
+        let end = Instant::now() + self.patience();
+        loop {
+            let answer = ask().await;
+            let passes = [Code::Unavailable, Code::Aborted, Code::FailedPrecondition, Code::NotFound];
+            let is_final = answer.error().is_none_or(|status| !passes.contains(&status.code()));
+            if is_final || Instant::now() >= end {
+                return answer;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     pub(crate) fn seed(&self) -> u64 {
@@ -383,11 +413,14 @@ impl Suite {
             Ok(messages) => {
                 for message in &messages {
                     surprising = surprising.or(events::unknown(message).map(|field| {
-                        fail("an answer holds nothing that the contract does not know", format!("OK, with a field {field}"))
+                        fail(
+                            "an answer holds nothing that the contract does not know",
+                            format!("OK, with a field {field}"),
+                        )
                     }));
-                    dishonoured = dishonoured.or(self.broken(message).map(|broken| {
-                        fail("an answer keeps the rules of its fields", format!("OK, with {broken}"))
-                    }));
+                    dishonoured = dishonoured.or(self
+                        .broken(message)
+                        .map(|broken| fail("an answer keeps the rules of its fields", format!("OK, with {broken}"))));
                 }
             }
             Err(error) => surprising = Some(fail("an answer is the message that the contract names", error)),
@@ -448,11 +481,6 @@ impl Suite {
             ),
         }
     }
-
-    /// Whether a forged token of this kind can be made.
-    pub(crate) fn forges(&self, forgery: Forgery) -> bool {
-        self.credentials().forges(forgery)
-    }
 }
 
 impl fmt::Debug for Suite {
@@ -511,7 +539,8 @@ pub(crate) fn trace_id(maker: &mut Maker) -> String {
 
 /// The items of a list's page: the only repeated field of messages.
 pub(crate) fn items(page: &DynamicMessage) -> Vec<DynamicMessage> {
-    let lists = page.descriptor().fields().filter(|field| field.is_list()).find(|field| field.kind().as_message().is_some());
+    let lists =
+        page.descriptor().fields().filter(|field| field.is_list()).find(|field| field.kind().as_message().is_some());
     let Some(list) = lists else { return Vec::new() };
     let value = page.get_field(&list);
     value.as_list().unwrap_or_default().iter().filter_map(|item| item.as_message().cloned()).collect()

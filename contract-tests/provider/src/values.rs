@@ -99,14 +99,7 @@ impl Maker {
         }
     }
 
-    fn field(
-        &mut self,
-        model: &Model,
-        field: &FieldDescriptor,
-        rules: &Rules,
-        amount: Amount,
-        depth: usize,
-    ) -> Value {
+    fn field(&mut self, model: &Model, field: &FieldDescriptor, rules: &Rules, amount: Amount, depth: usize) -> Value {
         if !field.is_list() {
             return self.single(model, field, rules, amount, depth);
         }
@@ -124,14 +117,7 @@ impl Maker {
         self.single(model, field, model.rules(field), amount, 0)
     }
 
-    fn single(
-        &mut self,
-        model: &Model,
-        field: &FieldDescriptor,
-        rules: &Rules,
-        amount: Amount,
-        depth: usize,
-    ) -> Value {
+    fn single(&mut self, model: &Model, field: &FieldDescriptor, rules: &Rules, amount: Amount, depth: usize) -> Value {
         if amount != Amount::Most
             && let Some(example) = &rules.example
         {

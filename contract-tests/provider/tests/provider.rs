@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::{env, fs};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use provider::{Credentials, Endpoints, Model, Plan, Suite, Target, checks, surface};
 use proto::contract::FILE_DESCRIPTOR_SET;
-use tokio::runtime::{Handle, Runtime};
-use world::{ADDED, SERVICES, World};
+use provider::{Credentials, Endpoints, Model, Plan, Suite, Target, checks, surface};
+use tokio::runtime::Runtime;
+use world::{ADDED, PATIENCE, SERVICES, World};
 
 const SURFACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/surface.txt");
 
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let mesh = Arc::new(Mutex::new(None));
     let (stage, handle) = (Arc::clone(&mesh), runtime.handle().clone());
     let start = move || {
-        let (world, suite) = handle.block_on(start(&model, &handle));
+        let (world, suite) = handle.block_on(start(&model));
         *stage.lock().expect("nothing panics with it") = Some(world);
         Ok(suite)
     };
@@ -34,12 +34,11 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-async fn start(model: &Arc<Model>, handle: &Handle) -> (World, Arc<Suite>) {
+async fn start(model: &Arc<Model>) -> (World, Arc<Suite>) {
     let mut world = World::start().await;
     for service in ADDED {
         world.begin(service).await;
     }
-    let _inside = handle.enter();
     let address = |service: &str| (format!("holdfast.{service}.v1"), world.address(service).to_string());
     let services = SERVICES.into_iter().chain(ADDED).map(address);
     let target = Target {
@@ -47,9 +46,12 @@ async fn start(model: &Arc<Model>, handle: &Handle) -> (World, Arc<Suite>) {
         credentials: Credentials::keys(&world.keys()).expect("the keys of the world"),
         nats: Some(world.broker.url()),
         domain: "holdfast.dev".to_owned(),
+        patience: PATIENCE,
+        rejects: concat!(env!("CARGO_MANIFEST_DIR"), "/../rejects").into(),
     };
     let seed = env::var("HOLDFAST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
-    let suite = Suite::new(Arc::clone(model), FILE_DESCRIPTOR_SET, target, seed).await.expect("the broker of the world");
+    let suite =
+        Suite::new(Arc::clone(model), FILE_DESCRIPTOR_SET, target, seed).await.expect("the broker of the world");
     (world, Arc::new(suite))
 }
 

@@ -42,13 +42,15 @@ impl Who {
 
 /// Everybody who could try, of those whom we can play.
 pub(crate) fn cases(model: &Model, plan: &Plan, rpc: &Rpc) -> Vec<Who> {
-    let mut all: Vec<Who> = model.roles().into_iter().map(Who::Role).collect();
-    if plan.has_keys {
+    let is_spoken_for = |role: &String| plan.roles.as_ref().is_none_or(|roles| roles.contains(role));
+    let mut all: Vec<Who> = model.roles().into_iter().filter(is_spoken_for).map(Who::Role).collect();
+    if plan.roles.is_none() {
         all.extend(model.callers().into_iter().map(Who::Service));
         all.extend(Forgery::ALL.into_iter().map(Who::Forged));
         all.extend(others(model, rpc).into_iter().map(Who::OtherTenant));
     } else {
-        all.extend([Forgery::Missing, Forgery::AlgNone, Forgery::BadSignature].into_iter().map(Who::Forged));
+        let forgeries = Forgery::ALL.into_iter().filter(|forgery| forgery.needs_only_a_token());
+        all.extend(forgeries.map(Who::Forged));
     }
     all
 }
@@ -68,7 +70,6 @@ fn others(model: &Model, rpc: &Rpc) -> BTreeSet<String> {
 pub(super) async fn run(suite: &Suite, name: &str, rpc: &Arc<Rpc>, who: &Who) -> Result<(), Failure> {
     let chain = Chain::new(suite, rpc, name);
     match who {
-        Who::Role(role) if !suite.credentials().speaks_for(role) => Ok(()),
         Who::Role(role) => knock(suite, rpc, &chain.user(role), rpc.roles.contains(role)).await,
         Who::Service(service) => {
             knock(suite, rpc, &Caller::Service(service.clone()), rpc.services.contains(service)).await
@@ -82,14 +83,12 @@ pub(super) async fn run(suite: &Suite, name: &str, rpc: &Arc<Rpc>, who: &Who) ->
 async fn knock(suite: &Suite, rpc: &Arc<Rpc>, caller: &Caller, may: bool) -> Result<(), Failure> {
     let request = if may { suite.base(rpc).await?.request } else { DynamicMessage::new(rpc.method.input()) };
     let answer = suite.call(rpc, caller, &request).await;
-    let refused = answer.error().filter(|status| {
-        matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated)
-    });
+    let refused =
+        answer.error().filter(|status| matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated));
     let is_right = match (may, refused) {
         (true, refused) => refused.is_none(),
-        (false, refused) => refused.is_some_and(|status| {
-            status.code() == Code::PermissionDenied && declared::reason(status) == "NOT_ALLOWED"
-        }),
+        (false, refused) => refused
+            .is_some_and(|status| status.code() == Code::PermissionDenied && declared::reason(status) == "NOT_ALLOWED"),
     };
     if is_right {
         return Ok(());
@@ -100,7 +99,7 @@ async fn knock(suite: &Suite, rpc: &Arc<Rpc>, caller: &Caller, may: bool) -> Res
 
 async fn refuses_forged(suite: &Suite, rpc: &Arc<Rpc>, caller: &Caller, forgery: Forgery) -> Result<(), Failure> {
     let request = suite.base(rpc).await?.request;
-    let token = suite.credentials().forged(forgery, caller, &rpc.audience()).filter(|_| suite.forges(forgery));
+    let token = suite.credentials().forged(forgery, caller, &rpc.audience());
     let Some(token) = token else {
         return Err(Failure::of(format!("a token: {}", forgery.name()), "it cannot be made from these keys"));
     };
@@ -149,5 +148,7 @@ fn answers_own(suite: &Suite, rpc: &Rpc, answer: &Answer, owner: &Caller) -> boo
     let Caller::User { subject, .. } = owner else { return false };
     let is_linked = rpc.links.iter().any(|link| link.copies.is_some());
     let shown = suite.decoded(rpc, answer).unwrap_or_default();
-    !is_linked && answer.error().is_none() && shown.iter().all(|message| !crate::failure::json(message).contains(subject))
+    !is_linked
+        && answer.error().is_none()
+        && shown.iter().all(|message| !crate::failure::json(message).contains(subject))
 }

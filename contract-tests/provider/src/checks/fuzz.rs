@@ -1,7 +1,7 @@
 //! Random requests and random bytes, for a while.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ async fn shoot(suite: &Suite, name: &str, rpc: &Arc<Rpc>, maker: &mut Maker) -> 
     match answer.error().filter(|status| broken.contains(&status.code())) {
         None => Ok(()),
         Some(status) => {
-            let kept = keep(rpc, &bytes);
+            let kept = keep(suite, rpc, &bytes);
             Err(Failure {
                 sent: format!("{} random bytes to {}, kept in {}", bytes.len(), rpc.path(), kept.display()),
                 contract: "any answer but INTERNAL, UNKNOWN, DATA_LOSS and UNIMPLEMENTED".to_owned(),
@@ -78,10 +78,10 @@ fn mutate(bytes: &mut Vec<u8>, maker: &mut Maker) {
 }
 
 /// Keeps what broke a server, for whoever mends it.
-fn keep(rpc: &Rpc, bytes: &[u8]) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rejects");
+fn keep(suite: &Suite, rpc: &Rpc, bytes: &[u8]) -> PathBuf {
+    let folder = suite.rejects();
     let path = folder.join(format!("{}.bin", rpc.name()));
     // Where the folder cannot be written the seed still repeats it.
-    let _ = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, bytes));
+    let _ = fs::create_dir_all(folder).and_then(|()| fs::write(&path, bytes));
     path
 }

@@ -73,12 +73,18 @@ impl List<'_> {
             let Some(page) = page.filter(|_| answer.error().is_none()) else { return Err(failed("a page")) };
             let names: Vec<_> = items(&page).iter().map(identity).collect();
             if usize::try_from(size).is_ok_and(|size| names.len() > size) {
-                return Err(Failure { server: format!("{} items", names.len()), ..failed("no more than page_size items") });
+                return Err(Failure {
+                    server: format!("{} items", names.len()),
+                    ..failed("no more than page_size items")
+                });
             }
             let next = page.get_field_by_name("next_page_token").and_then(|next| next.as_str().map(str::to_owned));
             let next = next.unwrap_or_default();
             if !next.is_empty() && next == token {
-                return Err(Failure { server: "the same token again".to_owned(), ..failed("the token of the next page") });
+                return Err(Failure {
+                    server: "the same token again".to_owned(),
+                    ..failed("the token of the next page")
+                });
             }
             pages.push(names);
             if next.is_empty() {
@@ -121,9 +127,8 @@ impl List<'_> {
         let request = self.page_request(1, "from-nowhere");
         let answer = self.suite.call(self.rpc, self.caller, &request).await;
         let complaint = |status| declared::complaint(self.rpc, self.suite.domain(), status);
-        let is_refused = answer
-            .error()
-            .is_some_and(|status| status.code() == Code::InvalidArgument && complaint(status).is_none());
+        let is_refused =
+            answer.error().is_some_and(|status| status.code() == Code::InvalidArgument && complaint(status).is_none());
         if is_refused {
             return Ok(());
         }

@@ -43,7 +43,7 @@ pub(super) async fn is_idempotent(suite: &Suite, name: &str, rpc: &Arc<Rpc>) -> 
     let (caller, request) = (chain.caller(rpc)?, chain.request(rpc).await?);
     let asker = Asker { suite, rpc, caller: &caller, request: &request };
     let traces = [trace_id(&mut chain.maker), trace_id(&mut chain.maker)];
-    let first = asker.ask(&traces[0]).await;
+    let first = suite.settled(|| asker.ask(&traces[0])).await;
     if first.error().is_some() {
         return Err(suite.failure(rpc, &caller, &request, "OK: the first of two equal calls", &first));
     }
@@ -82,11 +82,8 @@ fn judge(recorder: &Recorder, traced: &Traced) -> Result<(), Failure> {
     match counts.into_iter().find(|(_, count)| *count > most) {
         None => Ok(()),
         Some(((kind, aggregate), count)) => {
-            let rule = if traced.may_publish {
-                "one event of a type about one thing"
-            } else {
-                "no event: it changes nothing"
-            };
+            let rule =
+                if traced.may_publish { "one event of a type about one thing" } else { "no event: it changes nothing" };
             let server = format!("{count} × {kind} about {aggregate}");
             Err(Failure { contract: rule.to_owned(), server, ..traced.failure.clone() })
         }

@@ -1,1 +1,188 @@
-//! x
+//! The checks find what they are for: real servers with one fault planted before them, each found by a check whose name says what is wrong.
+
+mod plants;
+mod proxy;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use plants::Planted;
+use prost::Message;
+use proto::contract::FILE_DESCRIPTOR_SET;
+use proto::listing::v1::{Listing, ListingRegistered};
+use provider::{Check, Credentials, Endpoints, Failure, Model, ModelError, Plan, Suite, Target, checks};
+use proxy::{Plant, start};
+use world::{SERVICES, World};
+
+/// Whoever waits longer for what a fault keeps from coming only tests our patience.
+const PATIENCE: Duration = Duration::from_secs(3);
+const AT_ONCE: usize = 8;
+
+fn model() -> Arc<Model> {
+    Arc::new(Model::decode(FILE_DESCRIPTOR_SET).expect("our contracts"))
+}
+
+fn check(model: &Model, name: &str) -> Check {
+    let plan = Plan { fuzz: Duration::from_millis(500), ..Plan::FULL };
+    checks(model, &plan).into_iter().find(|check| check.name == name).unwrap_or_else(|| panic!("no check {name}"))
+}
+
+async fn suite(world: &World, model: &Arc<Model>, plant: Plant) -> Suite {
+    let plant = Arc::new(plant);
+    let mut servers = Vec::new();
+    for service in SERVICES {
+        let address = start(world.address(service), Arc::clone(&plant)).await;
+        servers.push((format!("holdfast.{service}.v1"), address.to_string()));
+    }
+    let target = Target {
+        endpoints: Endpoints::new(servers).expect("addresses"),
+        credentials: Credentials::keys(&world.keys()).expect("keys"),
+        nats: Some(world.broker.url()),
+        domain: "holdfast.dev".to_owned(),
+        patience: PATIENCE,
+        rejects: rejects(world),
+    };
+    Suite::new(Arc::clone(model), FILE_DESCRIPTOR_SET, target, 1).await.expect("a broker")
+}
+
+fn rejects(world: &World) -> PathBuf {
+    world.data().join("rejects")
+}
+
+fn nothing() -> Plant {
+    Plant { path: "/nowhere", before: Box::new(|_| None), after: None, besides: None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_planted_fault_is_found_by_its_check() {
+    let (world, model) = (World::start().await, model());
+    let planted = plants::all(&world);
+    assert!(planted.len() >= 20, "{} faults", planted.len());
+    let (world, model) = (&world, &model);
+    let found: Vec<(&str, String, Result<(), Failure>, Result<(), Failure>)> = stream::iter(planted)
+        .map(|Planted { fault, check: name, plant }| async move {
+            let judge = check(model, &name);
+            let without = suite(world, model, nothing()).await.run(&judge).await;
+            let with = suite(world, model, plant).await.run(&judge).await;
+            (fault, name, without, with)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let mut wrong = Vec::new();
+    for (fault, name, without, with) in &found {
+        println!("{fault:<50} {name}");
+        if let Err(failure) = without {
+            wrong.push(format!("{name} fails where nothing is planted:\n{failure}"));
+        }
+        if with.is_ok() {
+            wrong.push(format!("{name} does not find that {fault}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let kept = std::fs::read_dir(rejects(world)).expect("what broke the server is kept").count();
+    assert_eq!(kept, 1);
+}
+
+/// What an event may have wrong, and the check that says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_event_that_is_not_as_declared_is_found() {
+    const REGISTERED: &str = "holdfast.listing.v1.ListingRegistered";
+    let (world, model) = (World::start().await, model());
+    let id = uuid::Uuid::from_u128(7).to_string();
+    let name = format!("listings/{id}");
+    let subject = format!("holdfast.evt.listing.listing.registered.v1.{id}");
+    let listing = Listing { name: name.clone(), ..Listing::default() };
+    let payload = ListingRegistered { listing: Some(listing.clone()) }.encode_to_vec();
+    let surprising = [payload.as_slice(), &[0xfa, 0xff, 0xff, 0xff, 0x0f, 0]].concat();
+    let dishonest = ListingRegistered { listing: Some(Listing { kind: 99, ..listing }) }.encode_to_vec();
+    let as_declared = format!("event::{REGISTERED}::as_declared");
+    let table: [(&str, &str, &str, &[(&str, &str)], &[u8], bool); 8] = [
+        ("nothing", &as_declared, &subject, &[], &payload, true),
+        (
+            "an event under another's subject",
+            &as_declared,
+            "holdfast.evt.listing.listing.modified.v1.1",
+            &[],
+            &payload,
+            false,
+        ),
+        ("a payload with a field of a newer contract", &as_declared, &subject, &[], &surprising, false),
+        ("a payload that breaks a rule", &as_declared, &subject, &[], &dishonest, false),
+        ("a message id that is not the event's", &as_declared, &subject, &[("Nats-Msg-Id", "1")], &payload, false),
+        ("another's source", &as_declared, &subject, &[("ce-source", "//holdfast/payment")], &payload, false),
+        ("another aggregate", &as_declared, &subject, &[("ce-subject", "listings/1")], &payload, false),
+        (
+            "a type that no contract knows",
+            "events::declared",
+            &subject,
+            &[("ce-type", "holdfast.listing.v1.Exploded")],
+            &payload,
+            false,
+        ),
+    ];
+    let broker = async_nats::connect(world.broker.url()).await.expect("the broker");
+    for (fault, name_of_check, subject, changes, payload, is_kept) in table {
+        let suite = suite(&world, &model, nothing()).await;
+        let mut headers = async_nats::HeaderMap::new();
+        let usual = [
+            ("Nats-Msg-Id", id.as_str()),
+            ("ce-id", &id),
+            ("ce-source", "//holdfast/listing"),
+            ("ce-specversion", "1.0"),
+            ("ce-type", REGISTERED),
+            ("ce-subject", &name),
+            ("ce-time", "2026-01-01T00:00:00.000000Z"),
+            ("ce-datacontenttype", "application/protobuf"),
+            ("ce-sequence", "1"),
+        ];
+        for (name, value) in usual.iter().chain(changes) {
+            headers.insert(*name, *value);
+        }
+        broker.publish_with_headers(subject.to_owned(), headers, payload.to_vec().into()).await.expect("published");
+        broker.flush().await.expect("sent");
+        let judged = suite.run(&check(&model, name_of_check)).await;
+        println!("{fault:<50} {name_of_check}");
+        assert_eq!(judged.is_ok(), is_kept, "{fault}: {judged:?}");
+    }
+}
+
+/// A set of descriptors that says nothing fails; it does not pass with nothing to test.
+#[test]
+fn descriptors_without_rpcs_or_options_are_no_contracts() {
+    use prost_types::FileDescriptorSet;
+    assert!(matches!(Model::decode(&[]), Err(ModelError::Empty)));
+    assert!(matches!(Model::decode(&[0xff]), Err(ModelError::Malformed(_))));
+    // Decoded into generated types, the set has lost every option of ours.
+    let stripped = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("a set").encode_to_vec();
+    assert!(matches!(Model::decode(&stripped), Err(ModelError::Stripped(_))));
+}
+
+/// Links that lead nowhere, or nowhere yet, are named with their RPC.
+#[test]
+fn broken_links_are_named() {
+    assert_eq!(model().broken_links(), Vec::<String>::new());
+    for (old, new, complaint) in [
+        ("ListingService.CreateListing", "ListingService.CreateLizting", "which is no RPC"),
+        ("listing.name", "listing.nome", "does not answer"),
+        ("vouchers.name", "vouchers.host", ""),
+        ("{\"dates\": {}}", "{\"datez\": {}}", "is no request"),
+    ] {
+        // Of the same length, so that the encoding stays one.
+        assert_eq!(old.len(), new.len());
+        let edited = replaced(FILE_DESCRIPTOR_SET, old, new);
+        let broken = Model::decode(&edited).map(|model| model.broken_links()).unwrap_or_default();
+        assert_eq!(broken.iter().any(|line| line.contains(complaint)), !complaint.is_empty(), "{new}: {broken:?}");
+    }
+}
+
+fn replaced(bytes: &[u8], old: &str, new: &str) -> Vec<u8> {
+    let mut edited = bytes.to_vec();
+    let places = bytes.windows(old.len()).enumerate().filter(|(_, window)| *window == old.as_bytes());
+    for (at, _) in places {
+        edited[at..at + new.len()].copy_from_slice(new.as_bytes());
+    }
+    edited
+}
