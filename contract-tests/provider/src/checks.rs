@@ -3,7 +3,7 @@
 pub(crate) mod access;
 mod fuzz;
 mod lists;
-mod repeats;
+pub(crate) mod repeats;
 mod requests;
 pub(crate) mod transport;
 
@@ -36,6 +36,7 @@ pub(crate) enum Kind {
     ToleratesUnknownEnum(Arc<Rpc>),
     IsSafe(Arc<Rpc>),
     IsIdempotent(Arc<Rpc>),
+    RefusesReusedRequestId(Arc<Rpc>),
     Publishes(Arc<Rpc>),
     StreamShape(Arc<Rpc>),
     Pagination(Arc<Rpc>),
@@ -64,6 +65,7 @@ pub(crate) async fn run(suite: &Suite, check: &crate::Check) -> Result<(), Failu
         Kind::ToleratesUnknownEnum(rpc) => requests::tolerates_unknown_enum(suite, name, rpc).await,
         Kind::IsSafe(rpc) => repeats::is_safe(suite, name, rpc).await,
         Kind::IsIdempotent(rpc) => repeats::is_idempotent(suite, name, rpc).await,
+        Kind::RefusesReusedRequestId(rpc) => repeats::refuses_reused_request_id(suite, name, rpc).await,
         Kind::Publishes(rpc) => repeats::publishes(suite, name, rpc).await,
         Kind::StreamShape(rpc) => lists::stream_shape(suite, name, rpc).await,
         Kind::Pagination(rpc) => lists::pagination(suite, name, rpc).await,

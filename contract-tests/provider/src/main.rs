@@ -119,5 +119,7 @@ fn run(arguments: Arguments) -> Result<bool> {
     );
     let chosen = libtest_mimic::Arguments { list: arguments.list, filter: arguments.filter, ..Default::default() };
     let conclusion = provider::run(chosen, runtime.handle(), all, Vec::new(), move || Ok(Arc::clone(&suite)));
+    let ran = conclusion.num_passed + conclusion.num_failed;
+    anyhow::ensure!(arguments.list || ran > 0, "no check has this in its name");
     Ok(!conclusion.has_failed())
 }

@@ -17,7 +17,7 @@ use tonic::Code;
 
 use crate::call::{Answer, Endpoints, Sent, Server};
 use crate::chain::Chain;
-use crate::checks::{self, Kind, access, transport};
+use crate::checks::{self, Kind, access, repeats, transport};
 use crate::credentials::{Caller, Credentials};
 use crate::declared;
 use crate::events::{self, Recorder};
@@ -147,6 +147,9 @@ fn of_rpc(model: &Model, plan: &Plan, rpc: &Arc<Rpc>) -> Vec<(String, Kind)> {
             Idempotency::None => {}
         }
     }
+    if rpc.errors.iter().any(|(_, reason)| reason == repeats::REUSED) {
+        add("refuses_reused_request_id".to_owned(), Kind::RefusesReusedRequestId);
+    }
     if rpc.is_stream() {
         add("stream_shape".to_owned(), Kind::StreamShape);
     }
@@ -215,6 +218,7 @@ pub struct Suite {
     seen: Mutex<BTreeMap<String, Seen>>,
     traced: Mutex<BTreeMap<String, Vec<Traced>>>,
     running: AtomicUsize,
+    rested: OnceCell<()>,
 }
 
 impl Suite {
@@ -242,6 +246,7 @@ impl Suite {
             seen: Mutex::default(),
             traced: Mutex::default(),
             running: AtomicUsize::new(0),
+            rested: OnceCell::new(),
         })
     }
 
@@ -264,7 +269,7 @@ impl Suite {
             tokio::time::sleep(PAUSE).await;
         }
         if let Some(recorder) = &self.recorder {
-            recorder.rest().await;
+            self.rested.get_or_init(|| recorder.rest()).await;
         }
     }
 

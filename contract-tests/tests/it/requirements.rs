@@ -27,9 +27,10 @@ fn repository() -> PathBuf {
 /// Rust files that hold tests.
 fn sources(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = ["contract-tests/tests", "contract-tests/contract", "mesh", "proto/src", "services"]
-        .map(|folder| root.join(folder))
-        .to_vec();
+    let mut folders =
+        ["contract-tests/tests", "contract-tests/contract", "contract-tests/provider", "mesh", "proto/src", "services"]
+            .map(|folder| root.join(folder))
+            .to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of the repository") {
             let path = entry.expect("a readable folder").path();

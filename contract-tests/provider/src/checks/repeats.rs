@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prost_reflect::DynamicMessage;
+use tonic::Code;
 
 use crate::call::Answer;
 use crate::chain::Chain;
 use crate::credentials::Caller;
+use crate::declared;
 use crate::events::Recorder;
 use crate::failure::{Failure, json};
+use crate::fault;
 use crate::model::{Idempotency, Rpc};
 use crate::suite::{Suite, Traced, trace_id, until};
 
@@ -54,6 +57,35 @@ pub(super) async fn is_idempotent(suite: &Suite, name: &str, rpc: &Arc<Rpc>) -> 
         return Err(asker.differs("a repeat answers the same as the first call", &first, &second));
     }
     Ok(())
+}
+
+/// The reason of a request whose id another one has had. RPCs that declare it are held to it.
+pub(crate) const REUSED: &str = "REQUEST_ID_REUSED";
+
+/// Another request with the id of one that was answered is neither carried out nor taken for a repeat.
+pub(super) async fn refuses_reused_request_id(suite: &Suite, name: &str, rpc: &Arc<Rpc>) -> Result<(), Failure> {
+    let mut chain = Chain::new(suite, rpc, name);
+    let (caller, request) = (chain.caller(rpc)?, chain.request(rpc).await?);
+    chain.accepted(rpc, &request).await?;
+    let model = suite.model();
+    let different = fault::places(model, &rpc.method.input()).into_iter().find_map(|place| {
+        let edges = fault::edges(model, &mut chain.maker, place.field());
+        let values = edges.into_iter().filter(|edge| edge.accepted).map(|edge| edge.value);
+        let changed = values.map(|value| place.with(model, &mut chain.maker, &request, &value));
+        changed.into_iter().find(|changed| *changed != request)
+    });
+    let Some(different) = different else {
+        return Err(Failure::of(format!("{REUSED} is declared"), "no field could be changed to provoke it"));
+    };
+    let answer = suite.call(rpc, &caller, &different).await;
+    let is_refused = answer
+        .error()
+        .is_some_and(|status| status.code() == Code::InvalidArgument && declared::reason(status) == REUSED);
+    if is_refused {
+        return Ok(());
+    }
+    let contract = format!("INVALID_ARGUMENT/{REUSED}: the id is that of another request");
+    Err(suite.failure(rpc, &caller, &different, contract, &answer))
 }
 
 /// No event belongs to a safe call or to a repeat, and a first call publishes no event twice.

@@ -4,13 +4,14 @@ mod plants;
 mod proxy;
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use plants::Planted;
 use prost::Message;
-use proto::contract::FILE_DESCRIPTOR_SET;
+use proto::contract::{FILE_DESCRIPTOR_SET, Role};
 use proto::listing::v1::{Listing, ListingRegistered};
 use provider::{Check, Credentials, Endpoints, Failure, Model, ModelError, Plan, Suite, Target, checks};
 use proxy::{Plant, start};
@@ -55,6 +56,7 @@ fn nothing() -> Plant {
     Plant { path: "/nowhere", before: Box::new(|_| None), after: None, besides: None }
 }
 
+/// A74: a server that does not do what its contract says does not pass.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_planted_fault_is_found_by_its_check() {
     let (world, model) = (World::start().await, model());
@@ -86,7 +88,7 @@ async fn every_planted_fault_is_found_by_its_check() {
     assert_eq!(kept, 1);
 }
 
-/// What an event may have wrong, and the check that says so.
+/// What an event may have wrong, and the check that says so (K32: a topic for events that nobody sends).
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_event_that_is_not_as_declared_is_found() {
     const REGISTERED: &str = "holdfast.listing.v1.ListingRegistered";
@@ -147,6 +149,44 @@ async fn an_event_that_is_not_as_declared_is_found() {
         println!("{fault:<50} {name_of_check}");
         assert_eq!(judged.is_ok(), is_kept, "{fault}: {judged:?}");
     }
+}
+
+fn program(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
+    let servers: String =
+        SERVICES.iter().map(|service| format!("holdfast.{service}.v1 {}\n", world.address(service))).collect();
+    let file = world.data().join("servers");
+    std::fs::write(&file, format!("# ours\n{servers}")).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_provider"));
+    let output = command.arg("--services").arg(file).args(arguments).output().expect("the program runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A74: the same checks for servers at any address, with the contracts as the servers tell them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_program_checks_servers_at_their_addresses() {
+    let world = World::start().await;
+    let keys = world.keys().display().to_string();
+    let (code, text) = program(&world, &["--keys", &keys, "--nats", &world.broker.url(), "ReviewService/CreateReview"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("CreateReview::rejects::review.content.required"), "{text}");
+
+    // One token, one user: what is for others is not tested, and said so.
+    let token = format!("customer={}", world.token("gil", Role::Customer));
+    let (code, text) = program(&world, &["--token", &token, "MileageService/"]);
+    assert_eq!(code, Some(1), "its links lead to a host, for whom there is no token: {text}");
+    assert!(text.contains("not tested, for want of a token: holdfast.listing.v1.HoldService/PlaceHold"), "{text}");
+    assert!(text.contains("--keys or --token"), "{text}");
+    let host = format!("host={}", world.token("hana", Role::Host));
+    let (code, text) = program(&world, &["--token", &token, "--token", &host, "MileageService/"]);
+    assert_eq!(code, Some(0), "{text}");
+
+    let (code, text) = program(&world, &[]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("there is a token for no RPC"), "{text}");
+    let (code, text) = program(&world, &["--keys", &keys, "ReviewService/CreateReveiw"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("no check has this in its name"), "{text}");
 }
 
 /// A set of descriptors that says nothing fails; it does not pass with nothing to test.

@@ -258,6 +258,18 @@ fn repeats(world: &World, add: Add<'_>) {
         typed(CREATE, again),
     );
 
+    let forgets = answer(CREATE, |call, reply| {
+        if reply.code() == Code::InvalidArgument {
+            let listing = Some(listing(call));
+            *reply = Reply::ok(CreateListingResponse { listing }.encode_to_vec());
+        }
+    });
+    add(
+        "a request id is taken for another request",
+        "listing.v1.ListingService/CreateListing::refuses_reused_request_id",
+        forgets,
+    );
+
     // As above, but the caller is told the first answer.
     let first: Mutex<HashMap<Vec<u8>, Vec<u8>>> = Mutex::default();
     let hide = move |call: &Call, reply: &mut Reply| {
@@ -285,10 +297,13 @@ fn repeats(world: &World, add: Add<'_>) {
     let twice = Plant { path: CREATE, before: Box::new(replace), after: Some(Box::new(hide)), besides: None };
     add("a repeat publishes again", "listing.v1.ListingService/CreateListing::publishes_once", twice);
 
-    let request = CreateListingRequest { listing: Some(offers::room(1)), request_id: String::new() };
-    let besides = Call::new(request.encode_to_vec(), &world.token("besides", Role::Host));
+    let token = world.token("besides", Role::Host);
+    let besides = move || {
+        let request = CreateListingRequest { listing: Some(offers::room(1)), request_id: request_id() };
+        Call::new(request.encode_to_vec(), &token)
+    };
     let mut writes = answer(GET, |_, _| {});
-    writes.besides = Some(("/holdfast.listing.v1.ListingService/CreateListing", besides));
+    writes.besides = Some(("/holdfast.listing.v1.ListingService/CreateListing", Box::new(besides)));
     add("reading writes", "listing.v1.ListingService/GetListing::publishes_nothing", writes);
 }
 

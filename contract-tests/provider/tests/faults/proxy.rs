@@ -63,6 +63,7 @@ impl Reply {
 }
 
 type Before = Box<dyn Fn(&mut Call) -> Option<Reply> + Send + Sync>;
+type Besides = Box<dyn Fn() -> Call + Send + Sync>;
 type After = Box<dyn Fn(&Call, &mut Reply) + Send + Sync>;
 
 /// One wrong behaviour.
@@ -74,7 +75,7 @@ pub(crate) struct Plant {
     /// Changes what comes back.
     pub(crate) after: Option<After>,
     /// A call that is made besides, with the trace of the one that is asked for.
-    pub(crate) besides: Option<(&'static str, Call)>,
+    pub(crate) besides: Option<(&'static str, Besides)>,
 }
 
 impl Call {
@@ -129,6 +130,7 @@ impl Proxy {
         let message = raw.get(PREFIX_BYTES..).unwrap_or_default().to_vec();
         let mut call = Call { headers: parts.headers, message, raw };
         if let Some((path, besides)) = &self.plant.besides {
+            let besides = besides();
             let mut headers = besides.headers.clone();
             if let Some(trace) = call.headers.get("traceparent") {
                 headers.insert("traceparent", trace.clone());
