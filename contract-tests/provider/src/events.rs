@@ -197,7 +197,7 @@ fn base(event: &Event) -> &str {
 
 /// The number of a field that the contract does not know, in the message or below.
 pub(crate) fn unknown(message: &DynamicMessage) -> Option<u32> {
-    message.unknown_fields().map(|field| field.number()).next().or_else(|| {
+    message.unknown_fields().map(prost_reflect::UnknownField::number).next().or_else(|| {
         message.fields().find_map(|(_, value)| match value {
             prost_reflect::Value::Message(inner) => unknown(inner),
             prost_reflect::Value::List(items) => {

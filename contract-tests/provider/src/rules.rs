@@ -180,7 +180,7 @@ fn check(model: &Model, message: &DynamicMessage, written: Written, at: &str, fo
             Value::Message(inner) if is_set => check(model, inner, written, &here, found),
             Value::Message(_) | Value::Map(_) => {}
             value => {
-                if !(rules.ignore_zero && !is_set)
+                if (!rules.ignore_zero || is_set)
                     && let Some(rule) = broken_by(rules, &field, value)
                 {
                     broken(rule, &here);

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use tokio::runtime::Handle;
 
-use crate::suite::{Check, Suite};
+use crate::plan::Check;
+use crate::suite::Suite;
 
 /// Checks that wait for servers at the same time.
 const THREADS: usize = 16;

@@ -14,7 +14,8 @@ use crate::credentials::{Caller, Forgery};
 use crate::declared;
 use crate::failure::Failure;
 use crate::model::{Model, Rpc};
-use crate::suite::{Plan, Suite, items};
+use crate::plan::Plan;
+use crate::suite::{Suite, items};
 
 /// Roles that reach their own only, unless the contract says `public`.
 const TENANTS: [&str; 2] = ["customer", "host"];
