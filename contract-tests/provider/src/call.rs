@@ -29,6 +29,8 @@ pub(crate) type Connections = Client<HttpConnector, Body>;
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     pub(crate) address: String,
+    /// Whom tokens for it are meant for, where its services do not tell.
+    pub(crate) audience: Option<String>,
     pub(crate) origin: Uri,
     pub(crate) connections: Connections,
 }
@@ -50,23 +52,11 @@ impl Endpoints {
     /// # Errors
     /// It is none.
     pub fn one(address: &str) -> Result<Self, EndpointsError> {
-        Self::new([(String::new(), address.to_owned())])
+        Ok(Self(BTreeMap::from([(String::new(), Server::at(address, None)?)])))
     }
 
-    /// Services or packages, and where each is: `holdfast.listing.v1` and `127.0.0.1:7401`.
-    ///
-    /// # Errors
-    /// One of them is no address.
-    pub fn new(servers: impl IntoIterator<Item = (String, String)>) -> Result<Self, EndpointsError> {
-        let server = |(name, address): (String, String)| {
-            let origin = format!("http://{address}").parse();
-            let origin = origin.map_err(|error| EndpointsError::Address(address.clone(), error))?;
-            Ok((name, Server { address, origin, connections: connections() }))
-        };
-        servers.into_iter().map(server).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Lines of a service or a package and an address; empty ones and those that begin with # say nothing.
+    /// Lines of a service or a package, an address, and, where the package is not named after it, the server's name in tokens. Empty lines
+    /// and those that begin with # say nothing.
     ///
     /// # Errors
     /// A line says something else.
@@ -74,10 +64,13 @@ impl Endpoints {
         let lines = text.lines().map(str::trim).enumerate();
         let said = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
         let servers = said.map(|(index, line)| {
-            let (name, address) = line.split_once(char::is_whitespace).ok_or(EndpointsError::Line(index + 1))?;
-            Ok((name.to_owned(), address.trim().to_owned()))
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some(name), Some(address), audience, None) => Ok((name.to_owned(), Server::at(address, audience)?)),
+                _ => Err(EndpointsError::Line(index + 1)),
+            }
         });
-        Self::new(servers.collect::<Result<Vec<_>, _>>()?)
+        servers.collect::<Result<_, _>>().map(Self)
     }
 
     /// The servers, each once.
@@ -129,6 +122,13 @@ impl Answer {
 }
 
 impl Server {
+    fn at(address: &str, audience: Option<&str>) -> Result<Self, EndpointsError> {
+        let origin = format!("http://{address}").parse();
+        let origin = origin.map_err(|error| EndpointsError::Address(address.to_owned(), error))?;
+        let (address, audience) = (address.to_owned(), audience.map(str::to_owned));
+        Ok(Self { address, audience, origin, connections: connections() })
+    }
+
     /// Sends, and waits for the end of the answer, or for enough of it.
     ///
     /// # Cancel safety

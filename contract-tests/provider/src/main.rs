@@ -23,7 +23,7 @@ struct Arguments {
     /// The server of every service, host:port
     #[arg(long, required_unless_present = "services", conflicts_with = "services")]
     address: Option<String>,
-    /// A file with a line for each server: a service or a package, a space, host:port
+    /// A file with a line for each server: a service or a package, host:port, and its name in tokens if another
     #[arg(long)]
     services: Option<PathBuf>,
     /// The contracts as an encoded descriptor set with its imports; without it the servers are asked, by reflection

@@ -73,6 +73,8 @@ pub struct Rpc {
     pub errors: Vec<(Code, String)>,
     /// Calls that come first.
     pub links: Vec<Link>,
+    /// No calls lead to what it is for.
+    pub unreachable: bool,
     /// What calls on the way ask for: the RPC's full name, and fields as JSON.
     pub given: Vec<(String, String)>,
 }
@@ -257,7 +259,7 @@ impl Model {
                 }
             }
         }
-        wrong.extend(self.unlinked(rpc).map(|field| {
+        wrong.extend(self.unlinked(rpc).filter(|_| !rpc.unreachable).map(|field| {
             format!("{}: {field} names something of its own package, and no link or example says what", rpc.path())
         }));
         wrong
@@ -381,6 +383,7 @@ fn rpc(pool: &DescriptorPool, method: MethodDescriptor) -> Result<Rpc, ModelErro
             _ => Idempotency::None,
         },
         errors: errors.collect(),
+        unreachable: own("unreachable").is_some(),
         links: links.collect(),
         given: given.collect(),
         method,

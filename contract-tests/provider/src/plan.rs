@@ -87,16 +87,43 @@ pub fn checks(model: &Model, plan: &Plan) -> Vec<Check> {
     all
 }
 
+/// What makes a check of an RPC.
+type Make = fn(Arc<Rpc>) -> Kind;
+
 fn of_rpc(model: &Model, plan: &Plan, rpc: &Arc<Rpc>) -> Vec<(String, Kind)> {
     let mut all = Vec::new();
-    let mut add = |name: String, kind: fn(Arc<Rpc>) -> Kind| all.push((name, kind(Arc::clone(rpc))));
+    let mut add = |name: String, kind: Make| all.push((name, kind(Arc::clone(rpc))));
     add("is_implemented".to_owned(), Kind::IsImplemented);
     add("accepts_minimal".to_owned(), Kind::AcceptsMinimal);
     add("accepts_maximal".to_owned(), Kind::AcceptsMaximal);
-    add("tolerates_unknown_field".to_owned(), Kind::ToleratesUnknownField);
     add("errors_declared".to_owned(), Kind::ErrorsDeclared);
     add("no_surprise_fields".to_owned(), Kind::NoSurpriseFields);
     add("output_honours_rules".to_owned(), Kind::OutputHonoursRules);
+    // Of what no calls lead to, only a refusal could be repeated.
+    if !rpc.unreachable {
+        of_answers(plan, rpc, &mut add);
+    }
+    let input = rpc.method.input();
+    let places = fault::places(model, &input);
+    if places.iter().any(|place| place.field().kind().as_enum().is_some()) {
+        add("tolerates_unknown_enum".to_owned(), Kind::ToleratesUnknownEnum);
+    }
+    for fault in fault::faults(model, &input) {
+        all.push((format!("rejects::{}", fault.name()), Kind::Rejects(Arc::clone(rpc), fault)));
+    }
+    let mut maker = Maker::new(0, "");
+    for place in places.into_iter().filter(|place| !fault::edges(model, &mut maker, place.field()).is_empty()) {
+        all.push((format!("boundary::{}", place.name()), Kind::Boundary(Arc::clone(rpc), place)));
+    }
+    for who in access::cases(model, plan, rpc) {
+        all.push((format!("access::{}", who.name()), Kind::Access(Arc::clone(rpc), who)));
+    }
+    all
+}
+
+/// The checks that need an OK answer.
+fn of_answers(plan: &Plan, rpc: &Rpc, add: &mut dyn FnMut(String, Make)) {
+    add("tolerates_unknown_field".to_owned(), Kind::ToleratesUnknownField);
     match rpc.idempotency {
         Idempotency::Safe => add("is_safe".to_owned(), Kind::IsSafe),
         Idempotency::Idempotent => add("is_idempotent".to_owned(), Kind::IsIdempotent),
@@ -118,22 +145,6 @@ fn of_rpc(model: &Model, plan: &Plan, rpc: &Arc<Rpc>) -> Vec<(String, Kind)> {
     if rpc.is_paged() {
         add("pagination".to_owned(), Kind::Pagination);
     }
-    let input = rpc.method.input();
-    let places = fault::places(model, &input);
-    if places.iter().any(|place| place.field().kind().as_enum().is_some()) {
-        add("tolerates_unknown_enum".to_owned(), Kind::ToleratesUnknownEnum);
-    }
-    for fault in fault::faults(model, &input) {
-        all.push((format!("rejects::{}", fault.name()), Kind::Rejects(Arc::clone(rpc), fault)));
-    }
-    let mut maker = Maker::new(0, "");
-    for place in places.into_iter().filter(|place| !fault::edges(model, &mut maker, place.field()).is_empty()) {
-        all.push((format!("boundary::{}", place.name()), Kind::Boundary(Arc::clone(rpc), place)));
-    }
-    for who in access::cases(model, plan, rpc) {
-        all.push((format!("access::{}", who.name()), Kind::Access(Arc::clone(rpc), who)));
-    }
-    all
 }
 
 /// The names of all checks, sorted: what is committed, so that a check that goes away is seen.

@@ -150,6 +150,9 @@ impl Suite {
             (answered + seen.answered, refused + seen.refused.values().sum::<usize>())
         });
         let mut text = format!("calls: {} answered, {} refused; seed {}\n", answered, refused, self.seed);
+        for rpc in self.model.rpcs().filter(|rpc| rpc.unreachable) {
+            text += &format!("never answered with what it is for, as its contract says: {}\n", rpc.path());
+        }
         let reasons = self.model.rpcs().flat_map(|rpc| rpc.errors.iter().map(move |(_, reason)| (rpc, reason)));
         let is_met =
             |rpc: &Rpc, reason: &str| seen.get(rpc.name()).is_some_and(|seen| seen.refused.contains_key(reason));
@@ -225,6 +228,12 @@ impl Suite {
         found.ok_or_else(|| Failure::of(format!("{service} is served"), "no address was given for it"))
     }
 
+    /// Whom tokens for the RPC are meant for.
+    pub(crate) fn audience(&self, rpc: &Rpc) -> String {
+        let server = self.target.endpoints.of(&rpc.service());
+        server.and_then(|server| server.audience.clone()).unwrap_or_else(|| rpc.audience())
+    }
+
     /// The request that the checks of an RPC share, made by whoever needs it first.
     pub(crate) async fn base(&self, rpc: &Arc<Rpc>) -> Result<Base, Failure> {
         let cell = Arc::clone(lock(&self.bases).entry(rpc.name().to_owned()).or_default());
@@ -260,7 +269,7 @@ impl Suite {
 
     /// Sends as this caller, without a record.
     pub(crate) async fn send(&self, rpc: &Rpc, caller: &Caller, sent: Sent) -> Answer {
-        let token = self.credentials().token(caller, &rpc.audience());
+        let token = self.credentials().token(caller, &self.audience(rpc));
         self.send_with(rpc, Sent { authorization: token.map(|token| format!("Bearer {token}")), ..sent }).await
     }
 

@@ -39,10 +39,13 @@ async fn start(model: &Arc<Model>) -> (World, Arc<Suite>) {
     for service in ADDED {
         world.begin(service).await;
     }
-    let address = |service: &str| (format!("holdfast.{service}.v1"), world.address(service).to_string());
-    let services = SERVICES.into_iter().chain(ADDED).map(address);
+    let services = SERVICES.into_iter().chain(ADDED);
+    let mut servers: String =
+        services.map(|service| format!("holdfast.{service}.v1 {}\n", world.address(service))).collect();
+    // What all of them serve to operators is asked of one.
+    servers += &format!("holdfast.mesh.v1 {} listing", world.address("listing"));
     let target = Target {
-        endpoints: Endpoints::new(services).expect("addresses"),
+        endpoints: Endpoints::parse(&servers).expect("addresses"),
         credentials: Credentials::keys(&world.keys()).expect("the keys of the world"),
         nats: Some(world.broker.url()),
         domain: "holdfast.dev".to_owned(),

@@ -100,7 +100,7 @@ async fn knock(suite: &Suite, rpc: &Arc<Rpc>, caller: &Caller, may: bool) -> Res
 
 async fn refuses_forged(suite: &Suite, rpc: &Arc<Rpc>, caller: &Caller, forgery: Forgery) -> Result<(), Failure> {
     let request = suite.base(rpc).await?.request;
-    let token = suite.credentials().forged(forgery, caller, &rpc.audience());
+    let token = suite.credentials().forged(forgery, caller, &suite.audience(rpc));
     let Some(token) = token else {
         return Err(Failure::of(format!("a token: {}", forgery.name()), "it cannot be made from these keys"));
     };

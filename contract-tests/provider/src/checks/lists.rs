@@ -20,8 +20,8 @@ use crate::suite::{Suite, items, until};
 const ITEMS: usize = 3;
 const PAGES: usize = 4;
 const PAGE_MAX: i32 = 500;
-/// Short enough to be waited for, long enough for a first item.
-const STREAM_LIFE: &str = "1S";
+/// Short enough to be waited for, long enough for a first item on a busy machine.
+const STREAM_LIFE: &str = "10S";
 
 /// The pages together are the whole, nothing comes twice, and a token from nowhere is refused.
 pub(super) async fn pagination(suite: &Suite, name: &str, rpc: &Arc<Rpc>) -> Result<(), Failure> {
@@ -149,7 +149,7 @@ pub(super) async fn stream_shape(suite: &Suite, name: &str, rpc: &Arc<Rpc>) -> R
     let (caller, request) = (chain.caller(rpc)?, chain.request(rpc).await?);
     let messages = vec![Bytes::from(request.encode_to_vec())];
     let whole = Sent { messages, timeout: Some(STREAM_LIFE), enough: 0, ..suite.sent(rpc) };
-    let answer = suite.send(rpc, &caller, whole).await;
+    let answer = suite.settled(|| suite.send(rpc, &caller, whole.clone())).await;
     suite.observe(rpc, &caller, &request, &answer);
     let ended = answer.error().is_none_or(|status| status.code() == Code::DeadlineExceeded);
     if answer.messages.is_empty() || !ended {
@@ -158,7 +158,7 @@ pub(super) async fn stream_shape(suite: &Suite, name: &str, rpc: &Arc<Rpc>) -> R
     }
     for _ in 0..ITEMS {
         // Left after its first item.
-        let answer = suite.call(rpc, &caller, &request).await;
+        let answer = suite.settled(|| suite.call(rpc, &caller, &request)).await;
         if answer.error().is_some() || answer.messages.is_empty() {
             let contract = "an item, after streams before were left in their midst";
             return Err(suite.failure(rpc, &caller, &request, contract, &answer));

@@ -35,7 +35,15 @@ pub(super) async fn is_implemented(suite: &Suite, rpc: &Arc<Rpc>) -> Result<(), 
 /// The least valid request, after the calls it needs, is OK: without that no other check would say anything.
 pub(super) async fn accepts_minimal(suite: &Suite, name: &str, rpc: &Arc<Rpc>) -> Result<(), Failure> {
     let mut chain = Chain::new(suite, rpc, name);
-    chain.ok(rpc).await.map(drop)
+    if !rpc.unreachable {
+        return chain.ok(rpc).await.map(drop);
+    }
+    let (caller, request) = (chain.caller(rpc)?, chain.request(rpc).await?);
+    let answer = suite.call(rpc, &caller, &request).await;
+    match answer.error().and_then(|error| declared::complaint(rpc, suite.domain(), error)) {
+        None => Ok(()),
+        Some(_) => Err(suite.failure(rpc, &caller, &request, "OK or a declared refusal", &answer)),
+    }
 }
 
 /// The largest valid request is OK or refused as declared.

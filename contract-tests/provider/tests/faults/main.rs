@@ -32,13 +32,13 @@ fn check(model: &Model, name: &str) -> Check {
 
 async fn suite(world: &World, model: &Arc<Model>, plant: Plant) -> Suite {
     let plant = Arc::new(plant);
-    let mut servers = Vec::new();
+    let mut servers = String::new();
     for service in SERVICES {
         let address = start(world.address(service), Arc::clone(&plant)).await;
-        servers.push((format!("holdfast.{service}.v1"), address.to_string()));
+        servers += &format!("holdfast.{service}.v1 {address}\n");
     }
     let target = Target {
-        endpoints: Endpoints::new(servers).expect("addresses"),
+        endpoints: Endpoints::parse(&servers).expect("addresses"),
         credentials: Credentials::keys(&world.keys()).expect("keys"),
         nats: Some(world.broker.url()),
         domain: "holdfast.dev".to_owned(),
