@@ -153,6 +153,11 @@ impl<'s> Chain<'s> {
         text
     }
 
+    /// Forgets all calls: what follows is about other things, of the same users.
+    pub(crate) fn forget_all(&mut self) {
+        self.answers.clear();
+    }
+
     /// Forgets all calls but those whose output fills this RPC's requests, and what they needed.
     pub(crate) fn forget_the_rest(&mut self, rpc: &Rpc) {
         let mut keep = BTreeSet::new();

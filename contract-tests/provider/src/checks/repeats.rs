@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, Value};
 use tonic::Code;
 
 use crate::call::Answer;
@@ -61,11 +61,15 @@ pub(super) async fn is_idempotent(suite: &Suite, name: &str, rpc: &Arc<Rpc>) -> 
 
 /// The reason of a request whose id another one has had. RPCs that declare it are held to it.
 pub(crate) const REUSED: &str = "REQUEST_ID_REUSED";
+const REQUEST_ID: &str = "request_id";
 
 /// Another request with the id of one that was answered is neither carried out nor taken for a repeat.
 pub(super) async fn refuses_reused_request_id(suite: &Suite, name: &str, rpc: &Arc<Rpc>) -> Result<(), Failure> {
     let mut chain = Chain::new(suite, rpc, name);
-    let (caller, request) = (chain.caller(rpc)?, chain.request(rpc).await?);
+    let (caller, mut request) = (chain.caller(rpc)?, chain.request(rpc).await?);
+    // Where it is optional it is given here.
+    let id = Value::String(chain.maker.uuid());
+    request.set_field_by_name(REQUEST_ID, id.clone());
     chain.accepted(rpc, &request).await?;
     let model = suite.model();
     let different = fault::places(model, &rpc.method.input()).into_iter().find_map(|place| {
@@ -74,8 +78,15 @@ pub(super) async fn refuses_reused_request_id(suite: &Suite, name: &str, rpc: &A
         let changed = values.map(|value| place.with(model, &mut chain.maker, &request, &value));
         changed.into_iter().find(|changed| *changed != request)
     });
-    let Some(different) = different else {
-        return Err(Failure::of(format!("{REUSED} is declared"), "no field could be changed to provoke it"));
+    let different = match different {
+        Some(different) => different,
+        None => {
+            // The request is all about one thing: the same about another.
+            chain.forget_all();
+            let mut other = chain.request(rpc).await?;
+            other.set_field_by_name(REQUEST_ID, id);
+            other
+        }
     };
     let answer = suite.call(rpc, &caller, &different).await;
     let is_refused = answer
