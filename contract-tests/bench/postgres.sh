@@ -78,6 +78,8 @@ BEGIN
 END $$;
 SQL
 
+confirmed() { sql -c "SELECT count(*) FROM reservation.reservations WHERE state = 'CONFIRMED'" mesh; }
+booked_before=$(confirmed)
 hertz=$(getconf CLK_TCK)
 # CPU time of the server so far, in microseconds: of its living processes and, in the first one's account, of those that have ended.
 cpu() {
@@ -92,9 +94,9 @@ printf '%-8s %12s %14s %18s %s\n' "" bookings/s commits/book. "postgres CPU µs"
 for round in $(seq "$rounds"); do
     before=$(cpu) committed=$(commits mesh)
     load --seconds "$seconds" --warmup 2 --concurrency "$concurrency" --no-audit >"$work/load"
-    booked=$(sql -c "SELECT count(*) FROM reservation.reservations WHERE state = 'CONFIRMED'" mesh)
-    booked=$((booked - ${booked_before:-$(sql -c "SELECT 0" mesh)}))
-    booked_before=$((booked + ${booked_before:-0}))
+    # With those of the warm-up: commits and CPU time have them, too.
+    booked=$(($(confirmed) - booked_before))
+    booked_before=$((booked_before + booked))
     rate=$(awk '/bookings +[0-9]/ { gsub(/[^0-9.]/, "", $2); print $2; exit }' "$work/load")
     printf '%-8s %12s %14s %18s %s\n' mesh "$rate" "$(awk -v c=$(($(commits mesh) - committed)) -v b="$booked" 'BEGIN { printf "%.1f", c / b }')" \
         "$((($(cpu) - before) / booked))" "$(sed -n 's/^ *CPU *//p' "$work/load")"
