@@ -24,8 +24,8 @@ pub struct WatchArgs {
     /// How often a process that runs every service audits all of them in the background; 0 never
     #[arg(long, env = "HOLDFAST_AUDIT_EVERY", value_name = "TIME", default_value = "5m", value_parser = duration::parse)]
     pub audit_every: Duration,
-    /// Reservations beyond which the background audit stands aside, as it reads all of them at once: about 1 KB each
-    #[arg(long, env = "HOLDFAST_AUDIT_ROWS_MAX", value_name = "COUNT", default_value_t = 50_000)]
+    /// Reservations beyond which the background audit stands aside, as it reads all of them at once: about 10 KB each, with what belongs to them
+    #[arg(long, env = "HOLDFAST_AUDIT_ROWS_MAX", value_name = "COUNT", default_value_t = 20_000)]
     pub audit_rows_max: u64,
 }
 

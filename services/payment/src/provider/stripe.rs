@@ -1,6 +1,6 @@
 //! Stripe, through its PaymentIntents API.
 //!
-//! One request makes and confirms the intent, with the [`ChargeKey`](super::ChargeKey) as `Idempotency-Key` and as `payment` in its metadata, so
+//! One request makes and confirms the intent, with the [`ChargeKey`] as `Idempotency-Key` and as `payment` in its metadata, so
 //! that each attempt is an intent of its own: asked again, Stripe answers what it answered before. Stripe forgets keys after a day and repeats
 //! even its own failures under the same key, so an old charge, or one whose answer is a repeated failure, is looked up by its metadata first.
 //! Undoing needs the intent: when it is not known, the charge is asked again and then refunded (or cancelled, if it took nothing yet).
