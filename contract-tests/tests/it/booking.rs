@@ -67,6 +67,7 @@ async fn a_stay_is_booked_paid_told_and_shown_then_cancelled_and_all_of_it_taken
 }
 
 async fn until_timeline(caller: &Caller, reservation: &str, count: usize) -> Vec<String> {
+    caller.until_trip(reservation, |_| true).await;
     mesh::testing::eventually(PATIENCE, || async {
         let entries = caller.timeline(reservation).await;
         (entries.len() >= count).then(|| entries.into_iter().map(|entry| entry.r#type).collect())
