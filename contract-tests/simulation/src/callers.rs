@@ -227,7 +227,7 @@ impl Person {
     }
 
     async fn withdraw(&self, listing: &str) {
-        let request = DeleteListingRequest { name: listing.to_owned(), etag: String::new() };
+        let request = DeleteListingRequest { name: listing.to_owned(), etag: String::new(), request_id: request_id() };
         let answer = self.listings.clone().delete_listing(request).await;
         note(format_args!("{} withdraws {listing}: {:?}", self.subject, answer.map_err(|status| status.code()).err()));
     }
