@@ -22,6 +22,9 @@ use rand::{Rng, SeedableRng};
 pub use self::net::TcpListener;
 use crate::store::Micros;
 
+/// A late call is late by up to so much.
+const LATE_CALL: Duration = Duration::from_millis(1500);
+
 /// How rough the simulated machine is. Chances are out of a thousand.
 #[derive(Clone, Copy, Debug)]
 pub struct Roughness {
@@ -37,6 +40,10 @@ pub struct Roughness {
     pub late_delivery: u32,
     /// A consumer's acknowledgement is lost: the event is delivered again.
     pub lost_ack: u32,
+    /// A call arrives late, behind others that were sent after it.
+    pub late_call: u32,
+    /// A host crashes at a step of its disk.
+    pub crash: u32,
 }
 
 impl Roughness {
@@ -48,6 +55,8 @@ impl Roughness {
         stored_twice: 0,
         late_delivery: 0,
         lost_ack: 0,
+        late_call: 0,
+        crash: 0,
     };
 }
 
@@ -55,6 +64,7 @@ struct Machine {
     switched_off: Option<String>,
     random: StdRng,
     roughness: Roughness,
+    dying: Vec<&'static str>,
     began: Micros,
     hash: DefaultHasher,
     trace: Vec<String>,
@@ -66,6 +76,7 @@ impl Machine {
             switched_off: None,
             random: StdRng::seed_from_u64(seed),
             roughness: Roughness::CALM,
+            dying: Vec::new(),
             began: Micros::now(),
             hash: DefaultHasher::new(),
             trace: Vec::new(),
@@ -127,9 +138,25 @@ pub fn trace_hash() -> u64 {
     MACHINE.with_borrow(|machine| machine.hash.finish())
 }
 
-/// Waits as long as a step of the disk takes.
-pub(crate) async fn disk() {
+/// The hosts that have crashed at a step of their disk since this was last asked. What they have begun never goes on.
+#[must_use]
+pub fn dying() -> Vec<&'static str> {
+    MACHINE.with_borrow_mut(|machine| std::mem::take(&mut machine.dying))
+}
+
+/// Waits as long as a step of the disk takes; for ever, when the host crashes at it.
+pub(crate) async fn disk(host: &'static str) {
     pause().await;
+    if happens(roughness().crash) {
+        note(format_args!("{host} crashes at its disk"));
+        MACHINE.with_borrow_mut(|machine| machine.dying.push(host));
+        std::future::pending::<()>().await;
+    }
+}
+
+/// How late a call arrives, if it does.
+pub(crate) fn late_call() -> Option<Duration> {
+    happens(roughness().late_call).then(|| up_to(LATE_CALL))
 }
 
 async fn pause() {

@@ -76,8 +76,15 @@ pub(crate) async fn run(plan: Rc<Plan>, tokens: Tokens, watch: Rc<Watch>) -> tur
         let customer = Person::new(&format!("customer-{number}"), &tokens, &watch);
         let (host, plan, offered) = (&host, &plan, &offered);
         async move {
-            for journey in journeys {
-                customer.travel(host, journey, &plan.offers[journey.offer], &offered[journey.offer]).await;
+            let travels = journeys
+                .iter()
+                .map(|journey| customer.travel(host, journey, &plan.offers[journey.offer], &offered[journey.offer]));
+            if plan.at_once {
+                join_all(travels).await;
+                return;
+            }
+            for travel in travels {
+                travel.await;
             }
         }
     });

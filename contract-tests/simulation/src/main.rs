@@ -46,7 +46,7 @@ struct Arguments {
     /// These seeds, the last one excluded, each in a process of its own
     #[arg(long, value_name = "FROM..TO", value_parser = range, default_value = "0..10000")]
     seeds: Range<u64>,
-    /// Without each of the safety mechanisms in turn, until a seed notices
+    /// Without each of the safety mechanisms in turn, until a seed notices: first the one that is known to, then --seeds
     #[arg(long)]
     mutants: bool,
     /// Only this mechanism

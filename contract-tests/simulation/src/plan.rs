@@ -27,6 +27,10 @@ pub(crate) struct Plan {
     /// In order of time.
     pub(crate) faults: Vec<(Duration, Fault)>,
     pub(crate) roughness: Roughness,
+    /// A host that crashed at its disk is away for so long.
+    pub(crate) outage: Duration,
+    /// Each customer wants everything at once, instead of one thing after the other.
+    pub(crate) at_once: bool,
     /// One way through the network takes up to so long.
     pub(crate) network: Duration,
 }
@@ -108,10 +112,14 @@ const VICTIMS: [Service; 9] = [
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut dice = Dice(StdRng::seed_from_u64(seed));
-        let offers: Vec<Offer> = (0..dice.number(2..=4)).map(|_| dice.offer()).collect();
+        let mut offers: Vec<Offer> = (0..dice.number(2..=4)).map(|_| dice.offer()).collect();
         let mut customers: Vec<_> = (0..dice.number(2..=5)).map(|_| dice.journeys(offers.len())).collect();
         if dice.chance(50) {
             rush(&mut customers);
+        }
+        let at_once = dice.chance(30);
+        if at_once {
+            hoard(&mut offers[0], &mut customers);
         }
         Self {
             begins: EPOCH + Duration::from_secs(dice.0.random_range(0..YEAR)),
@@ -119,6 +127,8 @@ impl Plan {
             customers,
             faults: dice.faults(),
             roughness: dice.roughness(),
+            outage: dice.millis(20..=2500),
+            at_once,
             network: dice.latency(60),
         }
     }
@@ -128,6 +138,16 @@ impl Plan {
 fn rush(customers: &mut [Vec<Journey>]) {
     for journey in customers.iter_mut().filter_map(|journeys| journeys.first_mut()) {
         (journey.pause, journey.offer, journey.day) = (Duration::ZERO, 0, 2);
+    }
+}
+
+/// Each wants more of the same than one person may have.
+fn hoard(offer: &mut Offer, customers: &mut [Vec<Journey>]) {
+    offer.listing.policy.get_or_insert_default().max_per_person = 1;
+    for journeys in customers {
+        for (day, journey) in (2..).step_by(4).zip(journeys) {
+            (journey.offer, journey.day) = (0, day);
+        }
     }
 }
 
@@ -271,6 +291,7 @@ impl Dice {
     }
 
     fn roughness(&mut self) -> Roughness {
+        let crash = if self.chance(50) { 3 } else { 0 };
         let mut chance = |most| self.0.random_range(0..=most);
         Roughness {
             lost_publish: chance(30),
@@ -278,6 +299,8 @@ impl Dice {
             stored_twice: chance(500),
             late_delivery: chance(150),
             lost_ack: chance(100),
+            late_call: chance(150),
+            crash: chance(crash),
             latency: self.latency(10),
         }
     }

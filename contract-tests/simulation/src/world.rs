@@ -127,7 +127,7 @@ pub(crate) fn run(seed: u64, mutant: Option<&'static Mutant>, folder: &Path, iss
     });
     sim.client("callers", callers::run(plan.clone(), tokens, watch.clone()));
 
-    let mut world = World { sim, plan, mutant, watch, settings, figures: Figures::default() };
+    let mut world = World { sim, plan, mutant, watch, settings, figures: Figures::default(), outages: Vec::new() };
     let mut violations = match world.play() {
         Ok(violations) => violations,
         Err(error) => vec![format!("a host failed: {error:#}")],
@@ -165,6 +165,8 @@ struct World {
     watch: Rc<Watch>,
     settings: ServeArgs,
     figures: Figures,
+    /// Hosts that crashed by themselves, and when they come back.
+    outages: Vec<(Duration, &'static str)>,
 }
 
 impl World {
@@ -194,7 +196,33 @@ impl World {
     /// One tick; answers whether the people have finished.
     fn step(&mut self) -> Result<bool> {
         machine::advance_to(self.sim.since_epoch());
-        self.sim.step().map_err(|error| anyhow!("{error}"))
+        let finished = self.sim.step().map_err(|error| anyhow!("{error}"))?;
+        self.crash_and_return();
+        Ok(finished)
+    }
+
+    /// What crashed at its disk comes back after a while.
+    fn crash_and_return(&mut self) {
+        let now = self.sim.elapsed();
+        for host in simulation::dying() {
+            self.crash(host);
+            self.outages.push((now + self.plan.outage, host));
+        }
+        let back: Vec<_> = self.outages.extract_if(.., |(until, _)| *until <= now).collect();
+        back.into_iter().for_each(|(_, host)| self.restart(host));
+    }
+
+    fn crash(&mut self, host: &str) {
+        if self.sim.is_host_running(host) {
+            self.figures.crashes += 1;
+            self.sim.crash(host);
+        }
+    }
+
+    fn restart(&mut self, host: &str) {
+        if !self.sim.is_host_running(host) {
+            self.sim.bounce(host);
+        }
     }
 
     fn settle(&mut self) -> Result<Vec<String>> {
@@ -223,17 +251,8 @@ impl World {
     fn apply(&mut self, fault: Fault) {
         note(format_args!("{fault:?}"));
         match fault {
-            Fault::Crash(service) => {
-                if self.sim.is_host_running(service.name()) {
-                    self.figures.crashes += 1;
-                    self.sim.crash(service.name());
-                }
-            }
-            Fault::Restart(service) => {
-                if !self.sim.is_host_running(service.name()) {
-                    self.sim.bounce(service.name());
-                }
-            }
+            Fault::Crash(service) => self.crash(service.name()),
+            Fault::Restart(service) => self.restart(service.name()),
             Fault::Cut(a, b) => {
                 self.figures.cuts += 1;
                 self.sim.partition(a, b);

@@ -18,6 +18,7 @@ const QUEUE: usize = 1024;
 pub(super) struct Lanes {
     writes: Option<Lane>,
     reads: Lane,
+    service: &'static str,
     signal: Arc<CommitSignal>,
 }
 
@@ -52,7 +53,7 @@ impl Lanes {
         signal: &Arc<CommitSignal>,
     ) -> Result<Self, OpenError> {
         let reads = Lane::open(Opener::reader(url, service))?;
-        Ok(Self { writes: None, reads, signal: Arc::clone(signal) })
+        Ok(Self { writes: None, reads, service, signal: Arc::clone(signal) })
     }
 
     /// Runs it, unless somebody else does meanwhile.
@@ -62,7 +63,7 @@ impl Lanes {
             Queued::Read(_) => (&self.reads, false),
         };
         lane.sender.try_send(queued).map_err(|_| StoreError::Busy)?;
-        simulation::disk().await;
+        simulation::disk(self.service).await;
         {
             let mut link = lane.link.lock().unwrap_or_else(PoisonError::into_inner);
             if writes {
@@ -71,7 +72,7 @@ impl Lanes {
                 worker::serve(&mut link, lane.receiver.try_iter(), &self.signal);
             }
         }
-        simulation::disk().await;
+        simulation::disk(self.service).await;
         Ok(())
     }
 }
