@@ -291,7 +291,7 @@ impl Dice {
     }
 
     fn roughness(&mut self) -> Roughness {
-        let crash = if self.chance(50) { 3 } else { 0 };
+        let crash = self.one_of(&[0, 0, 5, 10, 20]);
         let mut chance = |most| self.0.random_range(0..=most);
         Roughness {
             lost_publish: chance(30),
@@ -300,7 +300,7 @@ impl Dice {
             late_delivery: chance(150),
             lost_ack: chance(100),
             late_call: chance(150),
-            crash: chance(crash),
+            crash,
             latency: self.latency(10),
         }
     }
