@@ -98,6 +98,10 @@ pub struct Replay {
     messages: Option<Ordered>,
 }
 
+fn broken<E: Into<crate::nats::Error>>(stream: &'static str) -> impl FnOnce(E) -> ReplayError {
+    move |error| ReplayError::Broker { stream, source: error.into() }
+}
+
 impl Replay {
     /// Begins to read.
     ///
@@ -107,14 +111,12 @@ impl Replay {
     /// # Cancel safety
     /// Safe.
     pub async fn begin(bus: &Bus, span: Span) -> Result<Self, ReplayError> {
-        let broken = |source| ReplayError::Broker { stream: span.stream, source };
         let messages = if span.last == 0 {
             None
         } else {
-            let stream = bus.jetstream().get_stream(span.stream).await.map_err(|error| broken(error.into()))?;
-            let consumer =
-                stream.create_consumer(OrderedConfig::default()).await.map_err(|error| broken(error.into()))?;
-            Some(consumer.messages().await.map_err(|error| broken(error.into()))?)
+            let stream = bus.jetstream().get_stream(span.stream).await.map_err(broken(span.stream))?;
+            let consumer = stream.create_consumer(OrderedConfig::default()).await.map_err(broken(span.stream))?;
+            Some(consumer.messages().await.map_err(broken(span.stream))?)
         };
         Ok(Self { span, read: 0, messages })
     }

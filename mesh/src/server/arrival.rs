@@ -60,6 +60,7 @@ where
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         // A task of its own: nobody's giving up ends it.
+        #[expect(clippy::disallowed_methods, reason = "its deadline begins later")]
         let carried_out = tokio::spawn(async move {
             let Ok(request) = whole(request).await else {
                 return Ok(Status::cancelled("the caller left before all was said").into_http());
