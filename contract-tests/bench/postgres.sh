@@ -76,6 +76,14 @@ BEGIN
         INSERT INTO listing.listings SELECT one.*;
     END LOOP;
 END $$;
+-- Triggers name tables as their service's connections see them.
+DO $$ DECLARE it record;
+BEGIN
+    FOR it IN SELECT oid::regprocedure AS name, pronamespace::regnamespace AS schema FROM pg_proc
+        WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema)') LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path TO %s', it.name, it.schema);
+    END LOOP;
+END $$;
 SQL
 
 confirmed() { sql -c "SELECT count(*) FROM reservation.reservations WHERE state = 'CONFIRMED'" mesh; }
@@ -104,7 +112,7 @@ for round in $(seq "$rounds"); do
 
     before=$(cpu) committed=$(commits pgbench) n=$((n + 1000000000))
     { TIMEFORMAT='%U %S'; time "$bin/pgbench" -h 127.0.0.1 -p "$port" -U postgres -n -M prepared -c "$clients" -j 2 -T "$seconds" -D "n=$n" -f "$here/booking.sql" pgbench \
-        >"$work/pgbench" 2>"$work/pgbench.err"; } 2>"$work/time" || { cat "$work/pgbench.err"; exit 1; }
+        >"$work/pgbench" 2>"$work/pgbench.err"; } 2>"$work/time" || { head -5 "$work/pgbench.err"; exit 1; }
     made=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$work/pgbench")
     rate=$(sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$work/pgbench")
     printf '%-8s %12.0f %14s %18s %s\n' pgbench "$rate" "$(awk -v c=$(($(commits pgbench) - committed)) -v b="$made" 'BEGIN { printf "%.1f", c / b }')" \
