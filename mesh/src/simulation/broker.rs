@@ -348,8 +348,9 @@ impl Stream {
 
 impl Consumer {
     fn standing(&self) -> Standing {
-        let unacknowledged = self.due.iter().find(|(_, due)| due.delivered > 0).map(|(sequence, _)| sequence - 1);
-        (self.config.clone(), self.position, unacknowledged.unwrap_or(self.position))
+        // What others have overtaken on its way counts, too: a real broker has handed it out before them.
+        let unacknowledged = self.due.keys().next().filter(|sequence| **sequence <= self.position);
+        (self.config.clone(), self.position, unacknowledged.map_or(self.position, |sequence| sequence - 1))
     }
 
     fn schedule(&mut self, sequence: u64, message: &Message, counts: &mut Counts) {
