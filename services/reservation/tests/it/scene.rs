@@ -94,7 +94,10 @@ impl Scene {
 
     /// Ends reservation in the middle of whatever it does.
     pub(crate) fn kill(&mut self) {
-        self.process.take().expect("it runs").shutdown_background();
+        let runtime = self.process.take().expect("it runs");
+        // Gone when this returns, its port too; a runtime may not be waited for on a thread of another.
+        let gone = std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE)).join();
+        gone.expect("nothing panics while it ends");
     }
 
     pub(crate) async fn end(mut self) {
