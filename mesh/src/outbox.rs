@@ -3,7 +3,7 @@
 //! Rows stay for [`RETENTION`] after the broker acknowledged them, so that a stream which lost its tail can be refilled: the broker is transport,
 //! the outbox is the truth.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -137,20 +137,22 @@ pub(crate) struct Waiting {
 pub(crate) fn waiting(conn: &mut Conn, now: Micros, limit: i64) -> QueryResult<Waiting> {
     let mut rows = oldest(conn, now, limit)?;
     let Some(last) = rows.last() else { return Ok(Waiting { rows, held_back: 0 }) };
-    let others = waiting_elsewhere(conn, now, last.seq)?;
+    let others = waiting_elsewhere(conn, now, &rows, last.seq)?;
     let all = rows.len();
     rows.retain(|row| others.get(&row.aggregate).is_none_or(|first| row.seq < *first));
     Ok(Waiting { held_back: all - rows.len(), rows })
 }
 
-/// The first event of each aggregate that another process is about to publish, of those before `last`.
-fn waiting_elsewhere(conn: &mut Conn, now: Micros, last: i64) -> QueryResult<HashMap<String, i64>> {
+/// The first event of each aggregate of these rows that another process is about to publish, of those before `last`.
+fn waiting_elsewhere(conn: &mut Conn, now: Micros, rows: &[Row], last: i64) -> QueryResult<HashMap<String, i64>> {
     if let Conn::Sqlite(_) = conn {
         // There is no other process.
         return Ok(HashMap::new());
     }
+    let aggregates: HashSet<&str> = rows.iter().map(|row| row.aggregate.as_str()).collect();
     let others: Vec<(String, i64)> = o::outbox
         .filter(o::published_at.is_null())
+        .filter(o::aggregate.eq_any(aggregates))
         .filter(o::origin.ne(origin(conn)).and(o::created_at.ge(now.minus(ADOPTION))))
         .filter(o::seq.lt(last))
         .order(o::seq.desc())
