@@ -140,6 +140,14 @@ impl DrainArgs {
     }
 }
 
+/// How a server says that it is alive.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HealthArgs {
+    /// File that is made at the start; while it is gone, health "liveness" says NOT_SERVING
+    #[arg(long, env = "HOLDFAST_HEALTH_FILE")]
+    pub health_file: Option<PathBuf>,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;

@@ -1,8 +1,12 @@
 //! Health by the standard gRPC protocol: each service's name and `""` follow the dependencies, `liveness` only says that the process runs.
+//!
+//! Where a health file is configured, `liveness` also wants it to be there: whoever removes it has the process replaced by what watches over it.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,16 +57,23 @@ impl fmt::Debug for Readiness {
 pub(crate) struct Health {
     reporter: HealthReporter,
     names: Vec<&'static str>,
+    file: Option<PathBuf>,
 }
 
 impl Health {
-    /// Not serving, until the first look at the dependencies.
-    pub(crate) async fn new(services: &[&'static str]) -> Self {
+    /// Not serving, until the first look at the dependencies. The file is made if need be: a process that starts is well.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(crate) async fn new(services: &[&'static str], file: Option<PathBuf>) -> io::Result<Self> {
+        if let Some(file) = &file {
+            tokio::fs::File::options().create(true).append(true).open(file).await?;
+        }
         let names = services.iter().copied().chain([""]).collect();
-        let health = Self { reporter: HealthReporter::new(), names };
+        let health = Self { reporter: HealthReporter::new(), names, file };
         health.set(ServingStatus::NotServing).await;
         health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
-        health
+        Ok(health)
     }
 
     pub(crate) fn service(&self) -> HealthServer<impl HealthRpc> {
@@ -75,10 +86,11 @@ impl Health {
         }
     }
 
-    /// Follows the dependencies until dropped.
+    /// Follows the dependencies, and the file, until dropped.
     pub(crate) async fn follow(self, dependencies: Vec<Readiness>) -> Infallible {
-        let mut before = None;
+        let (mut before, mut alive) = (None, true);
         loop {
+            alive = self.follow_file(alive).await;
             let missing = missing(&dependencies).await;
             let pause = if missing.is_empty() { PROBE_EVERY } else { PROBE_AGAIN };
             if before.as_ref() != Some(&missing) {
@@ -93,6 +105,24 @@ impl Health {
             }
             sleep(pause).await;
         }
+    }
+
+    /// Whether the process is alive, as far as its file says; what cannot be seen says nothing.
+    async fn follow_file(&self, before: bool) -> bool {
+        let Some(file) = &self.file else { return true };
+        let alive = tokio::fs::try_exists(file).await.unwrap_or(before);
+        match (before, alive) {
+            (true, false) => {
+                tracing::warn!(file = %file.display(), "the health file is gone, so this process says it is not alive");
+                self.reporter.set_service_status(LIVENESS, ServingStatus::NotServing).await;
+            }
+            (false, true) => {
+                tracing::info!(file = %file.display(), "the health file is back");
+                self.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
+            }
+            _ => {}
+        }
+        alive
     }
 
     /// Sends new calls elsewhere; those that still come are served.

@@ -6,6 +6,7 @@
 
 use std::{
     future::Future,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +22,7 @@ use crate::{
     admin::{self, Admin},
     bus::{Bus, InvalidBrokerUrl},
     client::{self, Address, Breaker, Channel},
-    config::{BusArgs, CallArgs, DataArgs, DrainArgs, IdentityArgs},
+    config::{BusArgs, CallArgs, DataArgs, DrainArgs, HealthArgs, IdentityArgs},
     consumer::{self, ConsumerSpec, HandlerError, RetryPolicy, Worker},
     crash_point, deadline,
     event::Received,
@@ -54,6 +55,9 @@ pub struct NodeArgs {
     /// How it ends.
     #[command(flatten)]
     pub drain: DrainArgs,
+    /// How it says that it is alive.
+    #[command(flatten)]
+    pub health: HealthArgs,
 }
 
 /// The service cannot run.
@@ -88,6 +92,7 @@ pub struct Node {
     verifier: Verifier,
     breaker: Option<Breaker>,
     drain: Drain,
+    health_file: Option<PathBuf>,
     alone: bool,
     needs_bus: bool,
     shutdown: CancellationToken,
@@ -122,6 +127,7 @@ impl Node {
             verifier: args.identity.verifier(name),
             breaker: args.calls.breaker(),
             drain: args.drain.drain(),
+            health_file: args.health.health_file.clone(),
             alone: matches!(url, DatabaseUrl::Sqlite(_)),
             needs_bus: false,
             shutdown,
@@ -203,6 +209,7 @@ impl Node {
 
         let mut spec = ServerSpec::new(self.name, services, self.verifier.clone())
             .drain(self.drain)
+            .health_file(self.health_file.clone())
             .ready(store_ready(&self.store));
         spec.services.extend(admin::SERVICES);
         if self.needs_bus {

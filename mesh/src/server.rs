@@ -6,6 +6,7 @@
 //! Health and reflection are served beside the routes and need no token. HTTP/2 without TLS only: gRPC-Web, JSON and TLS end at the gateway
 //! or at a mesh proxy.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct ServerSpec {
     pub limits: Limits,
     /// How it ends.
     pub drain: Drain,
+    /// Without this file the process says that it is not alive.
+    pub health_file: Option<PathBuf>,
 }
 
 impl ServerSpec {
@@ -69,6 +72,7 @@ impl ServerSpec {
             ready: Vec::new(),
             limits: Limits::default(),
             drain: Drain::default(),
+            health_file: None,
         }
     }
 
@@ -83,6 +87,13 @@ impl ServerSpec {
     #[must_use]
     pub fn drain(mut self, drain: Drain) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets the file that says the process is alive; it is made at the start.
+    #[must_use]
+    pub fn health_file(mut self, file: Option<PathBuf>) -> Self {
+        self.health_file = file;
         self
     }
 }
@@ -129,6 +140,9 @@ pub enum ServeError {
     /// The listener is not usable.
     #[error("the listening socket is not usable")]
     Listener(#[from] std::io::Error),
+    /// It cannot be made.
+    #[error("the health file cannot be made")]
+    HealthFile(#[source] std::io::Error),
 }
 
 /// Serves until `shutdown` is cancelled and the drain is over.
@@ -145,7 +159,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
-    let mut health = Health::new(&spec.services).await;
+    let mut health = Health::new(&spec.services, spec.health_file).await.map_err(ServeError::HealthFile)?;
     let mut routes = routes.add_service(health.service());
     // Decoding the descriptors would be a sixth of a simulation.
     if !cfg!(feature = "simulation") {

@@ -49,6 +49,9 @@ const fn call(program: &'static str, arguments: &'static [&'static str]) -> Call
 /// Compiles what the workspace leaves out: `mesh` on simulated sockets.
 const FEATURE: &str = "--features=simulation";
 
+/// All programs and tests, in one call: features are those of the whole workspace.
+const BUILD: &[&str] = &["build", "--workspace", "--bins", "--tests", "--locked"];
+
 static STEPS: &[Step] = &[
     Step {
         name: "format",
@@ -95,9 +98,15 @@ static STEPS: &[Step] = &[
         calls: &[
             // With the tests, not before them: `--package holdfast` alone would resolve other features and compile
             // the dependencies once more.
-            call("cargo", &["build", "--workspace", "--bins", "--tests", "--locked"]),
+            call("cargo", BUILD),
             call("cargo", &["test", "--workspace", "--locked"]),
         ],
+    },
+    Step {
+        name: "pressure",
+        about: "services under load while something is taken away from them",
+        tools: &[Tool::Postgres],
+        calls: &[call("cargo", BUILD), call("pressure", &["all"])],
     },
     Step {
         name: "faults",

@@ -325,7 +325,12 @@ pub fn today() -> Day {
 
 /// A request for two nights a month from now.
 pub fn wish(listing: &str) -> CreateReservationRequest {
-    wish_for(listing, Some(Slot::Stay(stay(30))))
+    wish_from(listing, 30)
+}
+
+/// A request for two nights, the first of them so many days from now.
+pub fn wish_from(listing: &str, days_ahead: i32) -> CreateReservationRequest {
+    wish_for(listing, Some(Slot::Stay(stay(days_ahead))))
 }
 
 /// A request for a date, so many days from now.

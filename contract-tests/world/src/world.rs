@@ -11,6 +11,7 @@ use std::{
 
 use mesh::{
     client::{self, Channel, Credentials},
+    health::LIVENESS,
     identity::{Issuer, KeyDirectory, ServiceIdentity},
     store::DatabaseUrl,
     testing::{Broker, chosen_database, eventually, free_port},
@@ -381,8 +382,17 @@ impl World {
 
     /// Whether a service says of itself, now, that it can serve.
     pub async fn is_serving(&self, service: &'static str) -> bool {
+        self.says_of_itself(service, "").await
+    }
+
+    /// Whether a service says of itself, now, that it is alive.
+    pub async fn is_alive(&self, service: &'static str) -> bool {
+        self.says_of_itself(service, LIVENESS).await
+    }
+
+    async fn says_of_itself(&self, service: &'static str, what: &str) -> bool {
         let channel = client::connect(service, &self.address(service).into(), Credentials::Anonymous);
-        let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+        let answer = HealthClient::new(channel).check(HealthCheckRequest { service: what.to_owned() }).await;
         answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
     }
 }

@@ -11,7 +11,7 @@ use super::{Broker, Publisher, Subscriber, chosen_database, free_port};
 use crate::{
     bus::Bus,
     client::{self, Channel, Credentials},
-    config::{BusArgs, CallArgs, DataArgs, DrainArgs, IdentityArgs},
+    config::{BusArgs, CallArgs, DataArgs, DrainArgs, HealthArgs, IdentityArgs},
     identity::{ISSUER, Issuer, KeyDirectory, ServiceIdentity},
     node::{NodeArgs, NodeError},
     store::DatabaseUrl,
@@ -97,6 +97,7 @@ impl TestMesh {
             identity: IdentityArgs { keys_dir: self.dir.path().join("keys"), issuer: ISSUER.to_owned() },
             calls: CallArgs::default(),
             drain: DrainArgs { lame_duck_ms: 0, drain_limit_ms: 5_000 },
+            health: HealthArgs::default(),
         }
     }
 

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 use mesh::client::Credentials;
 use mesh::fault::{reason_of, retry_delay_of};
 use mesh::health::Readiness;
-use mesh::server::Drain;
+use mesh::server::{Drain, Routes, ServeError, serve};
 use proto::contract::Role;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -39,6 +40,36 @@ async fn watch_health(server: &Server, service: &str) -> watch::Receiver<i32> {
 async fn reaches(states: &mut watch::Receiver<i32>, state: i32) {
     let reached = states.wait_for(|seen| *seen == state);
     tokio::time::timeout(PATIENCE, reached).await.expect("the state is reached").expect("the stream is open");
+}
+
+/// A38, B23, D35: liveness by a health file.
+#[tokio::test]
+async fn liveness_follows_the_health_file_and_readiness_does_not() {
+    let keys = Keys::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("healthy");
+    let spec = keys.spec("back").health_file(Some(file.clone()));
+    let server = Server::start(spec, idle()).await;
+    assert!(file.exists(), "made at the start");
+    let mut alive = watch_health(&server, "liveness").await;
+    let mut ready = watch_health(&server, "").await;
+    reaches(&mut alive, SERVING).await;
+    reaches(&mut ready, SERVING).await;
+    std::fs::remove_file(&file).unwrap();
+    reaches(&mut alive, NOT_SERVING).await;
+    std::fs::write(&file, "").unwrap();
+    reaches(&mut alive, SERVING).await;
+    assert!(!ready.has_changed().unwrap());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_health_file_that_cannot_be_made_is_an_error_at_the_start() {
+    let keys = Keys::new();
+    let spec = keys.spec("back").health_file(Some("/nowhere/healthy".into()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let served = serve(spec, listener, Routes::default(), CancellationToken::new()).await;
+    assert!(matches!(served, Err(ServeError::HealthFile(_))), "{served:?}");
 }
 
 async fn ends(mut states: watch::Receiver<i32>) {

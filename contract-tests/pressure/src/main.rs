@@ -1,0 +1,41 @@
+//! Demonstrations under load: something is taken away from a mesh of real processes, or more is asked of it than it can do, and a table says what its
+//! callers were told meanwhile. Each fails where a caller was told nothing, or something untrue, or where the audit finds a violation.
+//!
+//! Times are printed and not asserted: they are the machine's, the promises are ours.
+
+mod healing;
+mod load;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Puts a mesh of processes under load and takes something away from it
+#[derive(Parser)]
+enum Demonstration {
+    /// Services that hang, die or are said to be ill are replaced by what watches over them
+    Healing(healing::Arguments),
+    /// All of them, briefly
+    All,
+}
+
+/// On the main thread, so that the processes it starts end with it.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(&Demonstration::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(demonstration: &Demonstration) -> Result<()> {
+    match demonstration {
+        Demonstration::Healing(arguments) => healing::run(arguments).await,
+        Demonstration::All => healing::run(&healing::Arguments::default()).await,
+    }
+}
