@@ -50,11 +50,11 @@ async fn liveness_follows_the_health_file_and_readiness_does_not() {
     let file = folder.path().join("healthy");
     let spec = keys.spec("back").health_file(Some(file.clone()));
     let server = Server::start(spec, idle()).await;
-    assert!(file.exists(), "made at the start");
     let mut alive = watch_health(&server, "liveness").await;
     let mut ready = watch_health(&server, "").await;
     reaches(&mut alive, SERVING).await;
     reaches(&mut ready, SERVING).await;
+    assert!(file.exists(), "made at the start");
     std::fs::remove_file(&file).unwrap();
     reaches(&mut alive, NOT_SERVING).await;
     std::fs::write(&file, "").unwrap();
