@@ -1,4 +1,4 @@
-//! What hangs, dies, or says it is ill, is replaced (A38, A69, B23, C27, D35), while customers go on booking.
+//! What hangs, dies, or says it is ill, is replaced, while customers go on booking.
 //!
 //! A watcher stands for the kubelet: it asks for `liveness` by the standard health protocol, and replaces the process after so many failures in a
 //! row. Customers are told "confirmed", "pending" or "come back", and in the end everything they were told is so.
@@ -74,6 +74,7 @@ struct Healed {
     serving: Duration,
 }
 
+/// A38, A69, B23, C27, D35: self-healing, with its threshold shown.
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let mut world = World::prepare(Setup { program: holdfast(), database: None, settings: &[], quiet: true }).await;
     world.begin_all().await;

@@ -27,10 +27,17 @@ fn repository() -> PathBuf {
 /// Rust files that hold tests.
 fn sources(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders =
-        ["contract-tests/tests", "contract-tests/contract", "contract-tests/provider", "mesh", "proto/src", "services"]
-            .map(|folder| root.join(folder))
-            .to_vec();
+    let mut folders = [
+        "contract-tests/tests",
+        "contract-tests/contract",
+        DEMONSTRATIONS,
+        "contract-tests/provider",
+        "mesh",
+        "proto/src",
+        "services",
+    ]
+    .map(|folder| root.join(folder))
+    .to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of the repository") {
             let path = entry.expect("a readable folder").path();
@@ -59,8 +66,12 @@ fn named(text: &str) -> Vec<String> {
     ids
 }
 
+/// Where programs are proofs too: each `run` there is a demonstration, which fails if it does not hold.
+const DEMONSTRATIONS: &str = "contract-tests/pressure";
+
 /// Adds the proofs of one file.
 fn read(file: &str, text: &str, proofs: &mut Proofs) {
+    let demonstrates = file.starts_with(DEMONSTRATIONS);
     let (mut comment, mut is_test) = (String::new(), false);
     for line in text.lines().map(str::trim) {
         if let Some(words) = line.strip_prefix("///") {
@@ -68,6 +79,8 @@ fn read(file: &str, text: &str, proofs: &mut Proofs) {
         } else if line.starts_with("#[") {
             is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
         } else {
+            is_test |= demonstrates && line.starts_with("pub(crate) async fn run(");
+            let line = line.strip_prefix("pub(crate) ").unwrap_or(line);
             let name = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
             if let Some((name, _)) = name.filter(|_| is_test).and_then(|name| name.split_once('(')) {
                 for id in named(&comment) {
@@ -146,6 +159,15 @@ fn a_test_proves_what_its_comment_names() {
     read("x.rs", text, &mut proofs);
     assert_eq!(proofs.keys().collect::<Vec<_>>(), ["A1", "A2", "A3", "B7"]);
     assert_eq!(proofs["B7"], BTreeSet::from(["`x.rs` · `one`".to_owned()]));
+    let program = format!("{DEMONSTRATIONS}/y.rs");
+    read(
+        &program,
+        "/// C2: shown.\npub(crate) async fn run(it: Arguments) {\n/// C3: no.\nasync fn walk() {",
+        &mut proofs,
+    );
+    assert_eq!(proofs["C2"], BTreeSet::from([format!("`{program}` · `run`")]));
+    assert!(!proofs.contains_key("C3"));
+    proofs.remove("C2");
     let page =
         "| ID | asks for | proof |\n| B7 | x | not yet |\n| C1 | y | `gone.rs` · `old` |\n| C2 | z | document: w |\n";
     let (text, ids) = written(page, &proofs);
