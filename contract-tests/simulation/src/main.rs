@@ -9,6 +9,7 @@
 //! processes that are really killed are the business of the other suites.
 
 mod callers;
+mod databases;
 mod machine;
 mod mutants;
 mod plan;
@@ -18,7 +19,7 @@ mod world;
 
 use std::num::NonZero;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Parser;
 use holdfast::service::Service;
 use mesh::identity::Issuer;
+use tempfile::TempDir;
 use tracing_subscriber::EnvFilter;
 
 use crate::mutants::Mutant;
@@ -43,6 +45,9 @@ struct Arguments {
     /// Without this safety mechanism
     #[arg(long, value_name = "MECHANISM", requires = "seed", value_parser = mutant)]
     mutant: Option<&'static Mutant>,
+    /// Copy the databases from here, as the migrations leave them, in place of making them
+    #[arg(long, value_name = "FOLDER", requires = "seed")]
+    databases: Option<PathBuf>,
     /// These seeds, the last one excluded, each in a process of its own
     #[arg(long, value_name = "FROM..TO", value_parser = range, default_value = "0..10000")]
     seeds: Range<u64>,
@@ -82,24 +87,37 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<bool> {
     if let Some(seed) = arguments.seed {
-        return simulate(seed, arguments.mutant, arguments.trace);
+        return simulate(seed, arguments.mutant, arguments.databases.as_deref(), arguments.trace);
     }
     let Arguments { seeds, jobs, limit, .. } = arguments;
-    let sweep = Sweep { seeds, jobs, limit: Duration::from_secs(limit) };
+    let prepared = folder()?;
+    databases::make(prepared.path())?;
+    let databases = prepared.path().to_owned();
+    let sweep = Sweep { seeds, jobs, limit: Duration::from_secs(limit), databases };
     if !arguments.mutants {
         return sweep.run();
     }
     sweep.hunt(arguments.only.map_or_else(|| mutants::ALL.iter().collect(), |only| vec![only]))
 }
 
+/// One in memory, if there is one.
+fn folder() -> Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(parent).context("a folder")
+}
+
 /// One seed, in this process.
-fn simulate(seed: u64, mutant: Option<&'static Mutant>, trace: bool) -> Result<bool> {
+fn simulate(seed: u64, mutant: Option<&'static Mutant>, databases: Option<&Path>, trace: bool) -> Result<bool> {
     if std::env::var_os("RUST_LOG").is_some() {
         tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
     }
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let folder = tempfile::tempdir_in(parent).context("a folder")?;
+    let folder = folder()?;
+    let data = folder.path().join(world::DATA);
+    match databases {
+        Some(databases) => databases::copy(databases, &data)?,
+        None => databases::make(&data)?,
+    }
     let issuer = Issuer::create(folder.path().join("keys"), &Service::names())?;
     let path = folder.path().to_owned();
     // On a thread of its own: hash maps take their seed once for each thread.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -19,13 +20,15 @@ pub(crate) struct Sweep {
     pub(crate) jobs: usize,
     /// No seed begins after so long.
     pub(crate) limit: Duration,
+    /// Where the databases of each are copied from.
+    pub(crate) databases: PathBuf,
 }
 
 impl Sweep {
     /// Runs the seeds and prints what they came to; answers whether all held.
     pub(crate) fn run(&self) -> Result<bool> {
         let began = Instant::now();
-        let outcomes = self.each(self.seeds.clone().collect(), |seed| simulate(*seed, None))?;
+        let outcomes = self.each(self.seeds.clone().collect(), |seed| self.simulate(*seed, None))?;
         let mut sum = Figures::default();
         let mut failed = 0;
         for outcome in &outcomes {
@@ -59,7 +62,7 @@ impl Sweep {
                 break;
             }
             tried += 1;
-            if let Some(violation) = simulate(seed, Some(name))?.violations.into_iter().next() {
+            if let Some(violation) = self.simulate(seed, Some(name))?.violations.into_iter().next() {
                 println!("killed by seed {seed:>3}, the {tried:>2}. tried: {name}\n    {violation}");
                 return Ok(true);
             }
@@ -88,16 +91,16 @@ impl Sweep {
         answers.sort_by_key(|(number, _)| *number);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
-}
 
-/// One seed in a process of its own.
-fn simulate(seed: u64, mutant: Option<&str>) -> Result<Outcome> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--seed").arg(seed.to_string()).stderr(Stdio::null());
-    if let Some(mutant) = mutant {
-        command.arg("--mutant").arg(mutant);
+    /// One seed in a process of its own.
+    fn simulate(&self, seed: u64, mutant: Option<&str>) -> Result<Outcome> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--seed").arg(seed.to_string()).arg("--databases").arg(&self.databases).stderr(Stdio::null());
+        if let Some(mutant) = mutant {
+            command.arg("--mutant").arg(mutant);
+        }
+        let output = command.output()?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("seed {seed} ended with {} and no outcome", output.status))
     }
-    let output = command.output()?;
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("seed {seed} ended with {} and no outcome", output.status))
 }

@@ -32,6 +32,8 @@ const QUIET: Duration = Duration::from_secs(2);
 /// A safety net: no simulation lasts so long.
 const LIMIT: Duration = Duration::from_secs(600);
 const PORT: u16 = 7400;
+/// The databases' folder, within the simulation's.
+pub(crate) const DATA: &str = "data";
 
 /// How a simulation went.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -101,7 +103,7 @@ pub(crate) fn url(service: &str) -> String {
     format!("http://{service}:{PORT}")
 }
 
-/// Runs the simulation of a seed in an empty folder, with keys in `keys`. Once in a process: the clock never goes back.
+/// Runs the simulation of a seed in a folder with keys in `keys` and databases in [`DATA`]. Once in a process: the clock never goes back.
 pub(crate) fn run(seed: u64, mutant: Option<&'static Mutant>, folder: &Path, issuer: Issuer) -> Result<Outcome> {
     let plan = Rc::new(Plan::of(seed));
     machine::start(seed, plan.begins);
@@ -141,7 +143,7 @@ fn settings(folder: &Path) -> Result<ServeArgs> {
     let arguments = [
         "serve".to_owned(),
         "all".to_owned(),
-        format!("--data-dir={}", path("data")),
+        format!("--data-dir={}", path(DATA)),
         format!("--keys-dir={}", path("keys")),
         format!("--message-file={}", path("messages.jsonl")),
         format!("--payment-simulator-ledger={}", path("ledger.jsonl")),

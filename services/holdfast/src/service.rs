@@ -1,10 +1,11 @@
-//! The services there are: names, ports, order.
+//! The services there are: names, ports, tables, order.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
+use mesh::store::Migrations;
 use serde::{Deserialize, Serialize};
 
 /// Ports are this plus the service's offset, unless said otherwise.
@@ -68,6 +69,21 @@ impl Service {
             Self::View => "holdfast.view.v1.ViewService",
             Self::Voucher => "holdfast.voucher.v1.VoucherService",
             Self::Marketing => "holdfast.marketing.v1.MarketingService",
+        }
+    }
+
+    /// Its tables.
+    #[must_use]
+    pub const fn migrations(self) -> Migrations {
+        match self {
+            Self::Listing => listing::MIGRATIONS,
+            Self::Reservation => reservation::MIGRATIONS,
+            Self::Payment => payment::MIGRATIONS,
+            Self::Mileage => mileage::MIGRATIONS,
+            Self::Message => message::MIGRATIONS,
+            Self::View => view::MIGRATIONS,
+            Self::Voucher => voucher::MIGRATIONS,
+            Self::Marketing => marketing::MIGRATIONS,
         }
     }
 

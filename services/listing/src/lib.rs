@@ -19,15 +19,20 @@ mod schema;
 mod store;
 mod wire;
 
+use diesel_migrations::embed_migrations;
 use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
+use mesh::store::Migrations;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
-pub use store::migrations;
 
 /// The service's name: of its database, its stream and its identity.
 pub const NAME: &str = "listing";
+
+/// Its tables.
+pub const MIGRATIONS: Migrations =
+    Migrations { sqlite: embed_migrations!("migrations/sqlite"), postgres: embed_migrations!("migrations/postgres") };
 
 /// Serves until `shutdown`, then finishes the calls in progress.
 ///
@@ -39,7 +44,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
-    let node = Node::start(NAME, node, migrations(), shutdown).await?;
+    let node = Node::start(NAME, node, MIGRATIONS, shutdown).await?;
     node.consume(events::subscription(), events::handle);
     let routes = rpc::routes(app::App::new(node.store().clone(), config.platform()));
     node.serve(listener, routes, rpc::SERVICES).await

@@ -4,8 +4,6 @@
 //! a counter) and is undone as a whole when it lost.
 
 use diesel::QueryResult;
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-use mesh::store::Migrations;
 
 use crate::domain::HoldState;
 
@@ -14,15 +12,6 @@ pub(crate) mod holds;
 pub(crate) mod listings;
 pub(crate) mod nights;
 pub(crate) mod reviews;
-
-const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-
-/// The tables, for [`mesh::store::Store::open`].
-#[must_use]
-pub const fn migrations() -> Migrations {
-    Migrations { sqlite: SQLITE, postgres: POSTGRES }
-}
 
 /// A hold's state as it is written in the database.
 pub(crate) fn hold_state(code: &str) -> QueryResult<HoldState> {

@@ -18,7 +18,7 @@ mod rpc;
 mod schema;
 mod store;
 
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_migrations::embed_migrations;
 use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
@@ -36,12 +36,8 @@ use crate::rpc::Rpc;
 pub const NAME: &str = "mileage";
 
 /// Its tables.
-#[must_use]
-pub fn migrations() -> Migrations {
-    const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-    const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-    Migrations { sqlite: SQLITE, postgres: POSTGRES }
-}
+pub const MIGRATIONS: Migrations =
+    Migrations { sqlite: embed_migrations!("migrations/sqlite"), postgres: embed_migrations!("migrations/postgres") };
 
 /// Serves until `shutdown`, then finishes the calls in progress.
 ///
@@ -53,7 +49,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
-    let node = Node::start(NAME, node, migrations(), shutdown).await?;
+    let node = Node::start(NAME, node, MIGRATIONS, shutdown).await?;
     node.consume(events::spec(), events::handle);
     let reconciliation = Reconciliation::new(node.store().clone());
     node.run(mesh::reconcile::run(reconciliation, NAME, config.reconcile_every(), node.shutdown()));

@@ -28,7 +28,7 @@ mod schema;
 mod store;
 mod worker;
 
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_migrations::embed_migrations;
 use mesh::net::TcpListener;
 use mesh::node::{Node, NodeArgs, NodeError};
 use mesh::server::Routes;
@@ -47,12 +47,8 @@ use crate::rpc::Rpc;
 pub const NAME: &str = "payment";
 
 /// Its tables.
-#[must_use]
-pub fn migrations() -> Migrations {
-    const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-    const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-    Migrations { sqlite: SQLITE, postgres: POSTGRES }
-}
+pub const MIGRATIONS: Migrations =
+    Migrations { sqlite: embed_migrations!("migrations/sqlite"), postgres: embed_migrations!("migrations/postgres") };
 
 /// Serves until `shutdown`, then finishes the calls and drives in progress.
 ///
@@ -66,7 +62,7 @@ pub async fn serve(
 ) -> Result<(), NodeError> {
     let provider = config.provider(&node.data).map_err(|error| NodeError::Other(error.into()))?;
     let (log, writer) = config.log().map_err(|error| NodeError::Other(error.into()))?;
-    let node = Node::start(NAME, node, migrations(), shutdown).await?;
+    let node = Node::start(NAME, node, MIGRATIONS, shutdown).await?;
     let mileage = MileageClient::new(node.connect("mileage", &config.mileage_url), config.mileage_timeout());
     let reconciliation = Reconciliation::new(node.store().clone(), provider.clone());
     let payments = Payments::new(node.store().clone(), provider, mileage, log);

@@ -46,7 +46,7 @@ impl Database {
     }
 
     pub(crate) fn open(url: &DatabaseUrl, dir: TempDir) -> Self {
-        let store = Store::open(url, listing::NAME, listing::migrations()).expect("a fresh database");
+        let store = Store::open(url, listing::NAME, listing::MIGRATIONS).expect("a fresh database");
         Self { app: App::new(store.clone(), Platform::default()), store, _dir: dir }
     }
 

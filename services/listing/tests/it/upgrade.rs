@@ -99,7 +99,7 @@ fn fill(mut conn: Conn) -> Old {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_first_release_stored_is_read() {
     let (dir, url) = database();
-    let old = fill(first_release(&url, listing::NAME, listing::migrations()));
+    let old = fill(first_release(&url, listing::NAME, listing::MIGRATIONS));
     let db = Database::open(&url, dir);
     for (id, (_, mileage, points)) in old.listings.into_iter().zip(MILES) {
         let listing = db.get_listing(id).await.expect("still there");

@@ -67,7 +67,7 @@ impl Service {
     pub(crate) async fn violations(self) -> Vec<String> {
         let database = self.mesh.node().data.database(mileage::NAME);
         self.running.stop().await;
-        let store = Store::open(&database, mileage::NAME, mileage::migrations()).expect("the database opens");
+        let store = Store::open(&database, mileage::NAME, mileage::MIGRATIONS).expect("the database opens");
         store.read(|conn| Ok::<_, StoreError>(mileage::audit::violations(conn)?)).await.expect("the audit reads")
     }
 }

@@ -129,7 +129,7 @@ async fn no_entry_is_changed_or_removed() {
     service.accrue(&accrual("alice", 5)).await.expect("accrues");
     let database = service.mesh.node().data.database(mileage::NAME);
     service.running.stop().await;
-    let store = Store::open(&database, mileage::NAME, mileage::migrations()).expect("the database opens");
+    let store = Store::open(&database, mileage::NAME, mileage::MIGRATIONS).expect("the database opens");
     refuses(&store, "UPDATE entries SET points = 6").await;
     refuses(&store, "DELETE FROM entries").await;
     let particular = store.read(|conn| {
@@ -161,7 +161,7 @@ async fn balances_that_are_not_the_sum_of_their_entries_are_found() {
     }
     let database = service.mesh.node().data.database(mileage::NAME);
     service.running.stop().await;
-    let store = Store::open(&database, mileage::NAME, mileage::migrations()).expect("the database opens");
+    let store = Store::open(&database, mileage::NAME, mileage::MIGRATIONS).expect("the database opens");
     let plant = |sql: &'static str| store.write(move |conn| Ok::<_, StoreError>(sql_query(sql).exec(conn)?));
     plant("UPDATE accounts SET balance = 6 WHERE customer = 'alice'").await.expect("planted");
     plant("DELETE FROM accounts WHERE customer = 'carol'").await.expect("planted");

@@ -76,7 +76,7 @@ async fn the_audit_notices_what_was_tampered_with() {
     service.reverse(&lost.payment).await.expect("reverses");
     let database = service.mesh.node().data.database(mileage::NAME);
     service.running.stop().await;
-    let store = Store::open(&database, mileage::NAME, mileage::migrations()).expect("the database opens");
+    let store = Store::open(&database, mileage::NAME, mileage::MIGRATIONS).expect("the database opens");
     let tamper = async |sql: &'static str| {
         store
             .write(move |conn| Ok::<_, StoreError>(diesel::sql_query(sql).exec(conn)?))

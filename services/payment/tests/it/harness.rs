@@ -136,7 +136,7 @@ impl Service {
     pub(crate) async fn audit(self) -> Audit {
         let (database, ledger) = (self.mesh.node().data.database(payment::NAME), self.ledger());
         self.running.stop().await;
-        let store = Store::open(&database, payment::NAME, payment::migrations()).expect("the database opens");
+        let store = Store::open(&database, payment::NAME, payment::MIGRATIONS).expect("the database opens");
         let read = |conn: &mut Conn| {
             let rows = payment::audit::payments(conn, Id::from_bytes([0; 16]), 1_000)?;
             let events: Vec<Told> = sql_query("SELECT kind, version FROM outbox ORDER BY seq").all(conn)?;

@@ -51,7 +51,7 @@ async fn no_entry_is_changed_or_removed() {
     let database = service.mesh.node().data.database(payment::NAME);
     let service = service
         .between(async |_| {
-            let store = Store::open(&database, payment::NAME, payment::migrations()).expect("the database opens");
+            let store = Store::open(&database, payment::NAME, payment::MIGRATIONS).expect("the database opens");
             refuses(&store, "UPDATE entries SET amount_minor = 1").await;
             refuses(&store, "DELETE FROM entries").await;
             let particular = store.read(|conn| {

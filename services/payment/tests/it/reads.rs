@@ -77,7 +77,7 @@ async fn the_audit_notices_what_was_tampered_with() {
     service.charge_within(&order("pm_sim_unavailable"), Duration::from_millis(200)).await.expect_err("down");
     let database = service.mesh.node().data.database(payment::NAME);
     service.running.stop().await;
-    let store = Store::open(&database, payment::NAME, payment::migrations()).expect("the database opens");
+    let store = Store::open(&database, payment::NAME, payment::MIGRATIONS).expect("the database opens");
     let violations = async |sql: &'static str, settled_before: Micros| {
         store
             .write(move |conn| Ok::<_, StoreError>(diesel::sql_query(sql).exec(conn)?))

@@ -22,7 +22,7 @@ async fn all(service: &Service) -> Vec<Payment> {
 
 /// Goes back to the tables of the first release, as that made them, with their rows.
 async fn go_back(mesh: &TestMesh) {
-    let store = Store::open(&mesh.node().data.database(payment::NAME), payment::NAME, payment::migrations())
+    let store = Store::open(&mesh.node().data.database(payment::NAME), payment::NAME, payment::MIGRATIONS)
         .expect("the database opens");
     let back = |conn: &mut Conn| {
         let (ledgerless, down, released) = match conn {
