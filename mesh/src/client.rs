@@ -17,7 +17,7 @@ use http::{HeaderValue, Request, Response, Uri};
 use opentelemetry::KeyValue;
 use proto::contract::{METHODS, MethodRule};
 use tonic::body::Body;
-use tower::{Service, ServiceBuilder};
+use tower::Service;
 
 use crate::identity::{self, ServiceIdentity};
 use crate::telemetry::names;
@@ -54,7 +54,8 @@ use observe::Observe;
 use retry::Retries;
 use transport::Transport;
 
-type Stack = Observe<Deadlines<Retries<Bulkhead<Breakers<Inject<Identify<Transport>>>>>>>;
+type Guards<S> = Deadlines<Retries<Bulkhead<Breakers<S>>>>;
+type Stack = Observe<Guards<Inject<Identify<Transport>>>>;
 
 /// A channel to one service. Cheap to clone; clones share the connection.
 #[derive(Clone)]
@@ -161,18 +162,42 @@ pub fn connect_as(
         Credentials::Service(identity) => Some(identity.service()),
         Credentials::Fixed(_) | Credentials::Anonymous => None,
     };
-    let observer = Observer::new(Side::Client, service.map(str::to_owned), peer(address));
+    let service = service.map(str::to_owned);
+    let signed = Identify::new(Transport::new(target, address), target, caller);
+    let sender = Inject::new(signed, target, calls.injector().clone());
+    Channel(stack(sender, target, rules, calls, service, peer(address)))
+}
+
+/// What a call passes before it is signed and sent.
+fn stack<S>(
+    sender: S,
+    target: &'static str,
+    rules: &'static [MethodRule],
+    calls: &Calls,
+    service: Option<String>,
+    peer: Vec<KeyValue>,
+) -> Observe<Guards<S>> {
+    let observer = Observer::new(Side::Client, service, peer);
     let callee = calls.callee(target, rules);
-    let stack = ServiceBuilder::new()
-        .layer_fn(|inner| Observe::new(inner, observer.clone(), rules))
-        .layer_fn(|inner| Deadlines::new(inner, rules))
-        .layer_fn(|inner| Retries::new(inner, callee.policy.clone()))
-        .layer_fn(|inner| Bulkhead::new(inner, callee.places.clone()))
-        .layer_fn(|inner| Breakers::new(inner, callee.circuits.clone()))
-        .layer_fn(|inner| Inject::new(inner, target, calls.injector().clone()))
-        .layer_fn(|inner| Identify::new(inner, target, caller.clone()))
-        .service(Transport::new(target, address));
-    Channel(stack)
+    let guarded = Breakers::new(sender, callee.circuits);
+    let limited = Bulkhead::new(guarded, callee.places);
+    let repeated = Retries::new(limited, callee.policy);
+    Observe::new(Deadlines::new(repeated, rules), observer, rules)
+}
+
+/// The layers of a channel over any callee, but for those that sign and send: what they cost can be measured without a network.
+#[cfg(feature = "testing")]
+pub fn over<S>(
+    callee: S,
+    target: &'static str,
+    rules: &'static [MethodRule],
+    calls: &Calls,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + use<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    stack(Inject::new(callee, target, calls.injector().clone()), target, rules, calls, None, Vec::new())
 }
 
 fn peer(address: &Address) -> Vec<KeyValue> {

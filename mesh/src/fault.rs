@@ -17,8 +17,7 @@ use tonic_types::pb;
 
 mod details;
 
-pub(crate) use details::code_name;
-pub use details::{reason_of, retry_delay_of};
+pub use details::{code_name, reason_of, retry_delay_of};
 
 /// `ErrorInfo.domain` of every answer of this product.
 pub const DOMAIN: &str = "holdfast.dev";

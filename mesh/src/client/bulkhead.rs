@@ -25,6 +25,9 @@ use crate::fault::Fault;
 use crate::telemetry::names;
 use crate::telemetry::rpc::status_code;
 
+#[cfg(test)]
+mod tests;
+
 /// The reason of a call that was not made because too many to the same service are under way.
 pub const BULKHEAD_FULL: &str = "BULKHEAD_FULL";
 
