@@ -54,7 +54,7 @@ pub struct Retry {
     pub attempts: u32,
     /// The pause before the second attempt is up to this long, twice as long before each further one, with full jitter.
     pub backoff: Duration,
-    /// A callee that asks for more is not asked again.
+    /// A callee that asks for more is not asked again. What is down for longer than a hiccup is for the caller to know.
     pub patience: Duration,
     /// The tokens of a full budget.
     pub tokens: u32,
@@ -62,7 +62,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 3, backoff: Duration::from_millis(25), patience: Duration::from_secs(1), tokens: 20 }
+        Self { attempts: 3, backoff: Duration::from_millis(25), patience: Duration::from_millis(250), tokens: 20 }
     }
 }
 

@@ -170,19 +170,19 @@ async fn there_are_three_attempts_and_the_pauses_double() {
 #[tokio::test(start_paused = true)]
 async fn a_callee_is_asked_again_when_it_says_or_not_at_all() {
     let bench = Bench::new(Retry { attempts: 2, ..Retry::default() });
-    bench.answer([asking(700)]);
+    bench.answer([asking(200)]);
     assert_eq!(bench.call().await, None);
     let waited = {
         let seen = bench.callee.seen.lock().unwrap();
         seen[1].at - seen[0].at
     };
-    assert!((Duration::from_millis(700)..=Duration::from_millis(726)).contains(&waited), "{waited:?}");
+    assert!((Duration::from_millis(200)..=Duration::from_millis(226)).contains(&waited), "{waited:?}");
 
     let check = async |answer: Status, expected: usize| {
         assert_eq!(Bench::new(Retry::default()).attempts_after(answer).await, expected);
     };
-    check(asking(1_000), 2).await;
-    check(asking(1_001), 1).await;
+    check(asking(250), 2).await;
+    check(asking(251), 1).await;
     check(final_answer(Fault::unavailable("TEST", "", Duration::ZERO)), 1).await;
 }
 
@@ -190,8 +190,8 @@ async fn a_callee_is_asked_again_when_it_says_or_not_at_all() {
 async fn no_pause_goes_past_the_deadline() {
     let bench = Bench::new(Retry::default());
     let began = Instant::now();
-    bench.answer([asking(500)]);
-    let answer = bench.call_with(SAFE, Vec::new(), Duration::from_millis(500)).await;
+    bench.answer([asking(100)]);
+    let answer = bench.call_with(SAFE, Vec::new(), Duration::from_millis(100)).await;
     assert_eq!((answer, bench.callee.seen()), (Some(Code::Unavailable), 1));
     assert_eq!(began.elapsed(), Duration::ZERO, "it is told at once");
 }
