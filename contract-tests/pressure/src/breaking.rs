@@ -89,7 +89,8 @@ async fn play(world: &World, load: &Load, length: Duration) -> Result<Seen> {
     operator.until(State::Open).await?;
     let opened = struck.elapsed();
     let (mut open, mut passed_open) = (Duration::ZERO, 0);
-    while struck.elapsed() < length {
+    let watching = Instant::now();
+    while watching.elapsed() < length {
         let (time, passed) = operator.watch().await?;
         open += time;
         passed_open += passed;

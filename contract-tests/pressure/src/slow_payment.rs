@@ -17,7 +17,7 @@ use crate::load::{Load, Phase, Told, wait};
 use crate::table::Table;
 
 const FARE: i64 = 10_000;
-const TAXIS: i32 = 1_000_000;
+const TAXIS: i32 = 100_000;
 
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Arguments {

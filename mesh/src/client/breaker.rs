@@ -64,7 +64,8 @@ pub struct Breaker {
     /// A call is slow when nothing of the answer's body has come after this time, and a deadline is fair from here on. By default half the
     /// method's default deadline.
     pub slow_after: Option<Duration>,
-    /// With fewer calls than the minimum it opens at this many failures in a row: otherwise every caller of a quiet service waits in vain.
+    /// With fewer calls than the minimum it opens at this many failures in a row: otherwise every caller of a quiet service waits in vain. With
+    /// more, at as many in a row as that minimum: a callee that is gone is not called until the good calls before that are old.
     pub consecutive_failures: u32,
     /// For how long it then rejects, ± 20 %: this long the first time, twice as long each time it opens again.
     pub open: Duration,

@@ -310,13 +310,18 @@ impl Window {
     fn verdict(&self, settings: &Breaker) -> Option<Cause> {
         let Totals { calls, failed, slow } = self.totals;
         let reaches = |count: u32, rate: f64| f64::from(count) >= f64::from(calls) * rate;
+        let in_a_row = |failures| (self.failed_in_a_row >= failures).then_some(Cause::Consecutive);
         if calls < settings.minimum_calls {
-            return (self.failed_in_a_row >= settings.consecutive_failures).then_some(Cause::Consecutive);
+            return in_a_row(settings.consecutive_failures);
         }
         if reaches(failed, settings.failure_rate) {
             return Some(Cause::FailureRate);
         }
-        reaches(slow, settings.slow_rate).then_some(Cause::SlowRate)
+        if reaches(slow, settings.slow_rate) {
+            return Some(Cause::SlowRate);
+        }
+        // That many are no chance: a callee that is gone is not called until the good calls before that are old.
+        in_a_row(settings.minimum_calls)
     }
 }
 
@@ -448,6 +453,8 @@ mod tests {
         check(&[(5, GOOD), (15, SLOW)], None);
         check(&[(5, FAILED)], Some(Cause::Consecutive));
         check(&[(4, FAILED), (1, SLOW), (4, FAILED)], None);
+        check(&[(1_000, GOOD), (20, FAILED)], Some(Cause::Consecutive));
+        check(&[(1_000, GOOD), (19, FAILED), (1, GOOD), (19, FAILED)], None);
         check(&[(4, FAILED), (99, None), (1, FAILED)], Some(Cause::Consecutive));
     }
 
@@ -458,13 +465,14 @@ mod tests {
             assert_eq!(bench.call(GOOD), None);
             bench.wait_ms(1);
         }
-        let opened = (1..).find_map(|failures| {
+        // Nine of ten fail.
+        let opened = (1..).find_map(|calls| {
             bench.wait_ms(1);
-            bench.call(FAILED).map(|transition| (failures, transition))
+            bench.call(if calls % 10 == 0 { GOOD } else { FAILED }).map(|transition| (calls, transition))
         });
-        let (failures, transition) = opened.expect("it opens");
-        assert!((4_000..=6_000).contains(&failures), "after {failures}");
-        assert_eq!((transition.cause, transition.totals.failed), (Cause::FailureRate, failures));
+        let (calls, transition) = opened.expect("it opens");
+        assert!((5_000..=6_500).contains(&calls), "after {calls}");
+        assert_eq!((transition.cause, transition.totals.failed), (Cause::FailureRate, calls - calls / 10));
     }
 
     #[test]
