@@ -1,9 +1,10 @@
 //! Payment takes 0 to 1,000 ms at random, and its callers wait 300 ms (D16, D32, T11, T38, K39; M15).
 //!
 //! About three charges in ten can be done in that time, whatever the machine. Half of the callers want a taxi that is paid or not taken, half one
-//! whose company waits for the payment; nobody is left without an answer, and nobody pays twice.
+//! whose company waits for the payment; nobody is left without an answer, and nobody pays twice. Who is told to come back asks for the same ride
+//! again, by the same `request_id`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -80,16 +81,44 @@ async fn begin(world: &World, arguments: &Arguments) -> Load {
     }
     let riders: Arc<[Caller]> =
         (0..arguments.callers).map(|number| world.customer(&format!("rider-{number}"))).collect();
-    let (taxis, limit): (Arc<[String]>, _) = (taxis.into(), Duration::from_millis(arguments.limit_ms));
+    let wishes: Arc<[Wish]> = (0..arguments.callers).map(|number| Wish::new(&taxis[number % taxis.len()])).collect();
+    let limit = Duration::from_millis(arguments.limit_ms);
     Load::begin(arguments.callers, "all of it", move |number, _| {
-        let (riders, taxis) = (Arc::clone(&riders), Arc::clone(&taxis));
+        let (riders, wishes) = (Arc::clone(&riders), Arc::clone(&wishes));
         async move {
-            let wish = wish_now(&taxis[number % taxis.len()]);
-            let request = CreateReservationRequest { payment_method: "pm_card_visa".to_owned(), ..wish };
-            let answer = riders[number].reserve_within(&request, limit).await;
-            (Told::booking(&answer), wait(&answer))
+            let answer = riders[number].reserve_within(&wishes[number].current(), limit).await;
+            let told = Told::booking(&answer);
+            if !matches!(told, Told::ComeBack(_)) {
+                wishes[number].is_over();
+            }
+            (told, wait(&answer))
         }
     })
+}
+
+/// What one caller wants now.
+struct Wish {
+    taxis: String,
+    current: Mutex<CreateReservationRequest>,
+}
+
+impl Wish {
+    fn new(taxis: &str) -> Self {
+        Self { taxis: taxis.to_owned(), current: Mutex::new(ride(taxis)) }
+    }
+
+    fn current(&self) -> CreateReservationRequest {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The next ride is another one.
+    fn is_over(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = ride(&self.taxis);
+    }
+}
+
+fn ride(taxis: &str) -> CreateReservationRequest {
+    CreateReservationRequest { payment_method: "pm_card_visa".to_owned(), ..wish_now(taxis) }
 }
 
 fn table(phase: &Phase) -> Table {
