@@ -61,6 +61,10 @@ fn to_wire(state: &BreakerState) -> Breaker {
     let BreakerState { callee, method, snapshot, rejected } = *state;
     let Snapshot { phase, cause, since, totals, next_probe } = snapshot;
     let (now, time) = (Instant::now(), Micros::now());
+    let moment = |at: Instant| match at.checked_duration_since(now) {
+        Some(left) => time.plus(left),
+        None => time.minus(now.saturating_duration_since(at)),
+    };
     let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     Breaker {
         name: format!("callees/{callee}/breakers/{}", method.replace('/', ".")),
@@ -68,12 +72,12 @@ fn to_wire(state: &BreakerState) -> Breaker {
         method: method.to_owned(),
         state: state_of(phase).into(),
         reason: cause.map_or(breaker::Reason::Unspecified, reason_of).into(),
-        state_time: Some(time.minus(now.saturating_duration_since(since)).into()),
+        state_time: Some(moment(since).into()),
         call_count: number(totals.calls),
         failure_count: number(totals.failed),
         slow_count: number(totals.slow),
         rejection_count: count(rejected),
-        next_probe_time: next_probe.map(|at| time.plus(at.saturating_duration_since(now)).into()),
+        next_probe_time: next_probe.map(|at| moment(at).into()),
     }
 }
 
