@@ -18,10 +18,10 @@ use mesh::identity::{Issuer, KeyDirectory, ServiceIdentity, Verifier};
 use mesh::server::{Routes, ServerSpec, serve};
 use proto::contract::{DeadlineBudget, MethodRule, Role};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::{NamedService, UnaryService};
+use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 use tower::{Service, ServiceExt as _};
@@ -209,10 +209,10 @@ async fn measure_calls() {
 
     let (listener, bare) = listen().await;
     let shutdown = CancellationToken::new();
-    let incoming = TcpListenerStream::new(listener);
-    let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(Echo);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = tonic::transport::Server::builder();
     let bare_server =
-        mesh::deadline::spawn(server.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned()));
+        mesh::deadline::spawn(server.serve_with_incoming_shutdown(Echo, incoming, shutdown.clone().cancelled_owned()));
     let (listener, ours) = listen().await;
     let mut spec = ServerSpec::new("back", &["mesh.bench.v1.Echo"], Verifier::open(&keys, "back"));
     spec.rules = &RULES;

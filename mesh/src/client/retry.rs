@@ -178,9 +178,9 @@ impl Policy {
     fn has_failed(&self, response: &Response<Body>) -> bool {
         let failed = status_code(response.headers()) == Some(Code::Unavailable);
         if failed {
-            self.budget.failed()
+            self.budget.failed();
         } else {
-            self.budget.answered()
+            self.budget.answered();
         }
         failed
     }
