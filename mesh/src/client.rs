@@ -1,9 +1,10 @@
 //! Calls to other services: one function makes a channel that generated clients run on.
 //!
-//! What happens to a call, outermost first: it is observed, gets a deadline (never later than the caller's), passes the [`Breaker`] of its
-//! callee, carries our identity, and goes over one HTTP/2 connection that is made when first needed and remade when lost. Every failure, of
-//! the connection too, is an ordinary gRPC answer with a reason; the channel itself never fails. Retries belong between deadline and breaker,
-//! so that attempts share the caller's deadline, each counts, and each is signed afresh.
+//! What happens to a call, outermost first: it is observed, gets a deadline (never later than the caller's), is made again if that is safe and
+//! may help ([`Retry`]), takes one of a limited number of places, passes the [`Breaker`] of its callee, may meet a fault that an operator put
+//! there ([`InjectedFault`]), carries our identity, and goes over one HTTP/2 connection that is made when first needed and remade when lost.
+//! Attempts share the deadline, each takes a place, counts, and is signed afresh. Every failure, of the connection too, is an ordinary gRPC
+//! answer with a reason; the channel itself never fails.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,28 +17,45 @@ use http::{HeaderValue, Request, Response, Uri};
 use opentelemetry::KeyValue;
 use proto::contract::{METHODS, MethodRule};
 use tonic::body::Body;
-use tower::{Service, ServiceBuilder};
+use tower::Service;
 
 use crate::identity::{self, ServiceIdentity};
 use crate::telemetry::names;
 use crate::telemetry::rpc::{Observer, Side};
 
+mod advice;
 mod breaker;
+mod bulkhead;
+mod calls;
 mod connection;
 mod deadlines;
 mod identify;
+mod inject;
 mod observe;
+mod retry;
 mod transport;
 
+pub(crate) use advice::PUSHBACK;
 pub use breaker::{BREAKER_OPEN, Breaker};
+pub(crate) use breaker::{Cause, Mode, Phase, Snapshot};
+pub use bulkhead::BULKHEAD_FULL;
+pub(crate) use calls::BreakerState;
+pub use calls::{CallSettings, Calls};
+pub(crate) use inject::Active;
+pub use inject::{Action, InjectedFault, InjectedFaultError};
+pub use retry::Retry;
 
 use breaker::Breakers;
+use bulkhead::Bulkhead;
 use deadlines::Deadlines;
 use identify::Identify;
+use inject::Inject;
 use observe::Observe;
+use retry::Retries;
 use transport::Transport;
 
-type Stack = Observe<Deadlines<Breakers<Identify<Transport>>>>;
+type Guards<S> = Deadlines<Retries<Bulkhead<Breakers<S>>>>;
+type Stack = Observe<Guards<Inject<Identify<Transport>>>>;
 
 /// A channel to one service. Cheap to clone; clones share the connection.
 #[derive(Clone)]
@@ -107,7 +125,7 @@ impl From<ServiceIdentity> for Credentials {
     }
 }
 
-/// A channel to the service named `target` at `address`. It connects when first used. With a service's own identity it has a [`Breaker`] with
+/// A channel to the service named `target` at `address`. It connects when first used. With a service's own identity it has all of the above with
 /// the default numbers: services keep each other's trouble away. Who calls as a user, or as nobody, sees every answer of the callee.
 #[must_use]
 pub fn connect(target: &'static str, address: &Address, caller: impl Into<Credentials>) -> Channel {
@@ -123,32 +141,63 @@ pub fn connect_with_rules(
     rules: &'static [MethodRule],
 ) -> Channel {
     let caller = caller.into();
-    let breaker = matches!(caller, Credentials::Service(_)).then(Breaker::default);
-    connect_with_breaker(target, address, caller, rules, breaker)
+    let settings = match caller {
+        Credentials::Service(_) => CallSettings::default(),
+        Credentials::Fixed(_) | Credentials::Anonymous => CallSettings::plain(),
+    };
+    connect_as(target, address, caller, rules, &Calls::new(settings))
 }
 
-/// As [`connect_with_rules`], with numbers for this callee's breaker, or without one.
+/// As [`connect_with_rules`], as one of the calls of a service that has others: what protects a callee is shared by all channels to it.
 #[must_use]
-pub fn connect_with_breaker(
+pub fn connect_as(
     target: &'static str,
     address: &Address,
     caller: impl Into<Credentials>,
     rules: &'static [MethodRule],
-    breaker: Option<Breaker>,
+    calls: &Calls,
 ) -> Channel {
     let caller = caller.into();
     let service = match &caller {
         Credentials::Service(identity) => Some(identity.service()),
         Credentials::Fixed(_) | Credentials::Anonymous => None,
     };
-    let observer = Observer::new(Side::Client, service.map(str::to_owned), peer(address));
-    let stack = ServiceBuilder::new()
-        .layer_fn(|inner| Observe::new(inner, observer.clone(), rules))
-        .layer_fn(|inner| Deadlines::new(inner, rules))
-        .layer_fn(|inner| Breakers::new(inner, target, rules, breaker))
-        .layer_fn(|inner| Identify::new(inner, target, caller.clone()))
-        .service(Transport::new(target, address));
-    Channel(stack)
+    let service = service.map(str::to_owned);
+    let signed = Identify::new(Transport::new(target, address), target, caller);
+    let sender = Inject::new(signed, target, calls.injector().clone());
+    Channel(stack(sender, target, rules, calls, service, peer(address)))
+}
+
+/// What a call passes before it is signed and sent.
+fn stack<S>(
+    sender: S,
+    target: &'static str,
+    rules: &'static [MethodRule],
+    calls: &Calls,
+    service: Option<String>,
+    peer: Vec<KeyValue>,
+) -> Observe<Guards<S>> {
+    let observer = Observer::new(Side::Client, service, peer);
+    let callee = calls.callee(target, rules);
+    let guarded = Breakers::new(sender, callee.circuits);
+    let limited = Bulkhead::new(guarded, callee.places);
+    let repeated = Retries::new(limited, callee.policy);
+    Observe::new(Deadlines::new(repeated, rules), observer, rules)
+}
+
+/// The layers of a channel over any callee, but for those that sign and send: what they cost can be measured without a network.
+#[cfg(feature = "testing")]
+pub fn over<S>(
+    callee: S,
+    target: &'static str,
+    rules: &'static [MethodRule],
+    calls: &Calls,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + use<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    stack(Inject::new(callee, target, calls.injector().clone()), target, rules, calls, None, Vec::new())
 }
 
 fn peer(address: &Address) -> Vec<KeyValue> {

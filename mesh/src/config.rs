@@ -1,12 +1,13 @@
 //! Command-line groups that the services have in common. Every option can come from the environment instead.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::bus::StreamLimits;
-use crate::client::Breaker;
+use crate::client::{CallSettings, InjectedFault};
 use crate::identity::{IssuerError, KeyDirectory, ServiceIdentity, Verifier};
 use crate::server::Drain;
 use crate::store::DatabaseUrl;
@@ -106,18 +107,39 @@ fn replicas(text: &str) -> Result<usize, &'static str> {
 }
 
 /// How other services are called.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct CallArgs {
     /// Call other services whatever trouble they are in: without a circuit breaker
     #[arg(long, env = "HOLDFAST_NO_BREAKER")]
     pub no_breaker: bool,
+    /// Make each call to another service once, whatever becomes of it
+    #[arg(long, env = "HOLDFAST_NO_RETRY")]
+    pub no_retry: bool,
+    /// Calls to one other service at once; more are refused [default: 1024]
+    #[arg(long, env = "HOLDFAST_CALLS_LIMIT", value_name = "CALLS")]
+    pub calls_limit: Option<NonZeroUsize>,
+    /// Put faults into calls to other services, e.g. payment/ChargePayment=abort:UNAVAILABLE@30%, payment=delay:0ms..1s#7, mileage=hang@5%;
+    /// several with commas between
+    #[arg(
+        long,
+        env = "HOLDFAST_INJECT",
+        value_name = "CALLEE[/METHOD]=FAULT[@PERCENT%][#SEED]",
+        value_delimiter = ','
+    )]
+    pub inject: Vec<InjectedFault>,
 }
 
 impl CallArgs {
-    /// The numbers of the breakers, if there are to be any.
+    /// As the channels take it.
     #[must_use]
-    pub fn breaker(&self) -> Option<Breaker> {
-        (!self.no_breaker).then(Breaker::default)
+    pub fn settings(&self) -> CallSettings {
+        let default = CallSettings::default();
+        CallSettings {
+            breaker: default.breaker.filter(|_| !self.no_breaker),
+            retry: default.retry.filter(|_| !self.no_retry),
+            limit: self.calls_limit.map(NonZeroUsize::get).or(default.limit),
+            faults: self.inject.clone(),
+        }
     }
 }
 
@@ -161,9 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn breakers_are_on_unless_switched_off() {
-        let breaker = |arguments: &[&str]| Options::parse_from(arguments).calls.breaker();
-        assert_eq!(breaker(&["holdfast"]), Some(Breaker::default()));
-        assert_eq!(breaker(&["holdfast", "--no-breaker"]), None);
+    fn what_protects_callees_is_on_unless_switched_off_and_faults_are_off() {
+        let settings = |arguments: &[&str]| Options::parse_from(arguments).calls.settings();
+        let default = CallSettings::default();
+        assert_eq!(settings(&["holdfast"]), default);
+        assert!(default.breaker.is_some() && default.retry.is_some() && default.faults.is_empty());
+        assert_eq!(settings(&["holdfast", "--no-breaker"]), CallSettings { breaker: None, ..default.clone() });
+        assert_eq!(settings(&["holdfast", "--no-retry"]), CallSettings { retry: None, ..default.clone() });
+        assert_eq!(settings(&["holdfast", "--calls-limit", "7"]), CallSettings { limit: Some(7), ..default.clone() });
+        let faults: Vec<InjectedFault> = vec!["payment=hang@5%".parse().unwrap(), "mileage=hang".parse().unwrap()];
+        let inject = ["holdfast", "--inject", "payment=hang@5%,mileage=hang"];
+        assert_eq!(settings(&inject), CallSettings { faults, ..default });
+        assert!(Options::try_parse_from(["holdfast", "--inject", "payment=explode"]).is_err());
     }
 }

@@ -20,6 +20,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tracing::Instrument as _;
 
+use crate::chain;
 use crate::fault::Fault;
 
 tokio::task_local! {
@@ -84,14 +85,14 @@ pub async fn detach<F: Future>(budget: Duration, future: F) -> F::Output {
     CURRENT.scope(Some(Deadline::after(budget)), future).await
 }
 
-/// [`tokio::spawn`] that carries the caller's deadline and trace into the new task.
+/// [`tokio::spawn`] that carries the caller's deadline, trace and chain into the new task.
 #[expect(clippy::disallowed_methods, reason = "the one place that may: it carries the deadline")]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    tokio::spawn(CURRENT.scope(current(), future.with_current_context().in_current_span()))
+    tokio::spawn(CURRENT.scope(current(), chain::current().scope(future.with_current_context().in_current_span())))
 }
 
 /// The header that carries the time left.

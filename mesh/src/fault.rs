@@ -17,14 +17,15 @@ use tonic_types::pb;
 
 mod details;
 
-pub(crate) use details::code_name;
-pub use details::{reason_of, retry_delay_of};
+pub use details::{code_name, reason_of, retry_delay_of};
 
 /// `ErrorInfo.domain` of every answer of this product.
 pub const DOMAIN: &str = "holdfast.dev";
 
 /// What took too long is busy; sooner would only add to that.
 const RETRY_LATE_AFTER: Duration = Duration::from_secs(1);
+/// As a connection that fails.
+const RETRY_INJECTED_AFTER: Duration = Duration::from_millis(100);
 
 /// Reasons that this crate itself gives. Services add their own.
 pub mod reason {
@@ -50,6 +51,8 @@ pub mod reason {
     pub const CONNECTION_LOST: &str = "CONNECTION_LOST";
     /// A message is larger than the limit.
     pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+    /// An operator's rule failed the call before it was made.
+    pub const FAULT_INJECTED: &str = "FAULT_INJECTED";
     /// A fault of ours.
     pub const INTERNAL: &str = "INTERNAL";
 }
@@ -226,6 +229,12 @@ impl Fault {
     #[must_use]
     pub fn unimplemented(message: impl Into<String>) -> Self {
         Self::new(Code::Unimplemented, reason::METHOD_UNKNOWN, message)
+    }
+
+    /// What an operator's rule makes of a call. `UNAVAILABLE` comes with `RetryInfo`, as everywhere.
+    pub(crate) fn injected(code: Code) -> Self {
+        let fault = Self::new(code, reason::FAULT_INJECTED, "a fault was injected into this call");
+        if code == Code::Unavailable { fault.retry_after(RETRY_INJECTED_AFTER) } else { fault }
     }
 
     /// A bug of ours: `INTERNAL`. The cause is logged here, the answer says only where to look: the trace id, in `RequestInfo`.

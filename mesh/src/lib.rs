@@ -6,6 +6,7 @@
 mod admin;
 pub mod blocking;
 pub mod bus;
+mod chain;
 pub mod client;
 pub mod config;
 pub mod consumer;

@@ -1,8 +1,8 @@
 //! A running service: its database, its broker, its identity, its background work, its server.
 //!
 //! A service starts a [`Node`], hands it consumers and workers, and lets it serve. The node adds what every service needs:
-//! the relay that publishes its outbox, readiness, what operators ask of outbox and dead letters, and an order of ending in
-//! which calls finish first and background work after them.
+//! the relay that publishes its outbox, readiness, what operators ask of outbox, dead letters and its calls to others, and an
+//! order of ending in which calls finish first and background work after them.
 
 use std::{
     future::Future,
@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::{self, Admin},
     bus::{Bus, InvalidBrokerUrl},
-    client::{self, Address, Breaker, Channel},
+    client::{self, Address, Calls, Channel},
     config::{BusArgs, CallArgs, DataArgs, DrainArgs, HealthArgs, IdentityArgs},
     consumer::{self, ConsumerSpec, HandlerError, RetryPolicy, Worker},
     crash_point, deadline,
@@ -90,7 +90,7 @@ pub struct Node {
     bus: Bus,
     identity: ServiceIdentity,
     verifier: Verifier,
-    breaker: Option<Breaker>,
+    calls: Calls,
     drain: Drain,
     health_file: Option<PathBuf>,
     alone: bool,
@@ -125,7 +125,7 @@ impl Node {
             bus,
             identity,
             verifier: args.identity.verifier(name),
-            breaker: args.calls.breaker(),
+            calls: Calls::new(args.calls.settings()),
             drain: args.drain.drain(),
             health_file: args.health.health_file.clone(),
             alone: matches!(url, DatabaseUrl::Sqlite(_)),
@@ -172,7 +172,7 @@ impl Node {
     /// A channel to another service, as this one.
     #[must_use]
     pub fn connect(&self, service: &'static str, address: &Address) -> Channel {
-        client::connect_with_breaker(service, address, self.identity.clone(), METHODS, self.breaker)
+        client::connect_as(service, address, self.identity.clone(), METHODS, &self.calls)
     }
 
     /// Consumes events in the background; see [`consumer::run`] for what the handler may do.
@@ -229,7 +229,7 @@ impl Node {
 
     fn admin(&self) -> Admin {
         let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Admin::new(self.name, self.store.clone(), self.bus.clone(), consumers)
+        Admin::new(self.name, self.store.clone(), self.bus.clone(), consumers, self.calls.clone())
     }
 }
 

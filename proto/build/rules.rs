@@ -22,6 +22,8 @@ pub(crate) fn methods(pool: &DescriptorPool) -> Result<String> {
 }
 
 fn rule(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String> {
+    // One message can be kept, to be sent again when that is safe.
+    ensure!(!method.is_client_streaming(), "a caller does not stream");
     let set = method.options();
     let option = |name: &str| -> Result<_> {
         extension(pool, &set, &format!("{PACKAGE}.{name}"))?.with_context(|| format!("{PACKAGE}.{name} is not set"))

@@ -28,7 +28,8 @@ pub(crate) enum Told {
     Done,
     /// Accepted; the end of it comes later.
     Pending,
-    /// Come back later, and when: `UNAVAILABLE`, `RESOURCE_EXHAUSTED` or `DEADLINE_EXCEEDED` with `RetryInfo`.
+    /// Come back later, and when: `UNAVAILABLE`, `RESOURCE_EXHAUSTED`, `DEADLINE_EXCEEDED`, or `ABORTED` for a request that is still under way,
+    /// with `RetryInfo`.
     ComeBack(String),
     /// Anything else: code and reason.
     Failed(String),
@@ -37,7 +38,10 @@ pub(crate) enum Told {
 impl Told {
     /// What an error answer tells.
     pub(crate) fn of(status: &Status) -> Self {
-        let polite = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded);
+        let polite = matches!(
+            status.code(),
+            Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted
+        );
         let text = format!("{:?}/{}", status.code(), reason(status));
         if polite && retry_delay_of(status).is_some() { Self::ComeBack(text) } else { Self::Failed(text) }
     }

@@ -3,8 +3,10 @@
 //!
 //! Times are printed and not asserted: they are the machine's, the promises are ours.
 
+mod breaking;
 mod healing;
 mod load;
+mod slow_payment;
 mod table;
 
 use std::process::ExitCode;
@@ -17,6 +19,10 @@ use clap::Parser;
 enum Demonstration {
     /// Services that hang, die or are said to be ill are replaced by what watches over them
     Healing(healing::Arguments),
+    /// A callee falls ill: its breaker leaves it alone and finds it well again
+    Breaker(breaking::Arguments),
+    /// Payment takes up to a second, and its callers wait 300 ms
+    SlowPayment(slow_payment::Arguments),
     /// All of them, briefly
     All,
 }
@@ -36,6 +42,12 @@ async fn main() -> ExitCode {
 async fn run(demonstration: &Demonstration) -> Result<()> {
     match demonstration {
         Demonstration::Healing(arguments) => healing::run(arguments).await,
-        Demonstration::All => healing::run(&healing::Arguments::default()).await,
+        Demonstration::Breaker(arguments) => breaking::run(arguments).await,
+        Demonstration::SlowPayment(arguments) => slow_payment::run(arguments).await,
+        Demonstration::All => {
+            healing::run(&healing::Arguments::default()).await?;
+            breaking::run(&breaking::Arguments::default()).await?;
+            slow_payment::run(&slow_payment::Arguments::brief()).await
+        }
     }
 }

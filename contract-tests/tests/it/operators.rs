@@ -1,4 +1,4 @@
-//! What operators do with the commands of the binary: look at outboxes, redrive dead letters, help stuck sagas.
+//! What operators do with the commands of the binary: look at outboxes, redrive dead letters, help stuck sagas, decide for breakers.
 
 use mesh::{
     client,
@@ -129,6 +129,52 @@ async fn a_poisonous_event_is_listed_shown_and_redriven() {
     assert!(rows(&mileage_letters).is_empty(), "{mileage_letters}");
     let (code, _, err) = run(&world, &["dlq", "show", name]);
     assert!(code == Some(1) && err.contains("there is no"), "{err}");
+}
+
+/// A35, B20, E28: a fault that an operator injects is seen to open a breaker; the operator sees both, ends the one and decides for the other.
+#[tokio::test]
+async fn faults_are_injected_and_breakers_are_seen_and_decided_for() {
+    const FAULT: &str = "payment/ChargePayment=abort:UNAVAILABLE#7";
+    const CHARGE: &str = "payment/ChargePayment";
+    let world = World::start().await;
+    let (host, guest) = (world.host(), world.customer("gil"));
+    let listing = host.offer(100).await;
+    let breaker = |state: &str| {
+        let breakers = json(&world, &["breaker", "list", "--callee", "payment"]);
+        let found = rows(&breakers).iter().find(|breaker| breaker["state"] == state);
+        found.filter(|breaker| breaker["method"] == "holdfast.payment.v1.ChargeService/ChargePayment").cloned()
+    };
+    guest.reserve(&wish(&listing)).await.expect("all is well");
+    assert_eq!(breaker("CLOSED").expect("it was passed")["caller"], "reservation");
+    assert!(rows(&json(&world, &["inject", "list"])).is_empty(), "nothing is injected unless somebody says so");
+
+    let (code, out, err) = run(&world, &["inject", "set", FAULT]);
+    assert!(code == Some(3) && out.contains("reservation") && err.contains("--yes"), "{out}{err}");
+    let set = json(&world, &["inject", "set", FAULT, "--for", "5m", "--yes"]);
+    assert_eq!(rows(&set).iter().map(|fault| &fault["caller"]).collect::<Vec<_>>(), ["reservation"]);
+    let open = eventually(PATIENCE, || async {
+        guest.reserve(&wish(&listing)).await.expect_err("payment is ill");
+        breaker("OPEN")
+    })
+    .await;
+    assert!(open["rejection_count"].is_i64() && open["next_probe_time"].is_string(), "{open}");
+    let faults = json(&world, &["inject", "list"]);
+    assert!(rows(&faults)[0]["injected_count"].as_i64() >= Some(5), "{faults}");
+
+    json(&world, &["inject", "clear", "--callee", "payment", "--yes"]);
+    let (code, _, err) = run(&world, &["breaker", "disable", CHARGE]);
+    assert!(code == Some(3) && err.contains("--yes"), "{err}");
+    json(&world, &["breaker", "disable", CHARGE, "--yes"]);
+    guest.reserve(&wish(&listing)).await.expect("it lets everything pass, and payment is well");
+    json(&world, &["breaker", "open", CHARGE, "--yes"]);
+    let rejected = guest.reserve(&wish(&listing)).await.expect_err("it lets nothing pass");
+    assert!(mesh::fault::retry_delay_of(&rejected).is_some(), "{rejected:?}");
+    assert_eq!(breaker("FORCED_OPEN").expect("it is overridden")["reason"], "OPERATOR");
+    json(&world, &["breaker", "auto", "payment", "--yes"]);
+    guest.reserve(&wish(&listing)).await.expect("it decides by itself");
+    let (code, _, err) = run(&world, &["breaker", "open", "view", "--yes"]);
+    assert!(code == Some(1) && err.contains("no service calls view"), "{err}");
+    world.audit();
 }
 
 /// K8: payment is down for good, so a saga can neither go forward nor back. It is seen, given up on record, and mended.

@@ -9,12 +9,11 @@ use proto::mesh::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Admin, RETRY_AFTER, store_fault};
+use super::{Admin, RETRY_AFTER, count, id_of, number_of, store_fault};
 use crate::consumer::{ConsumerSpec, Failure, Letter, Letters, LettersError, Worker};
 use crate::event::Received;
 use crate::fault::{Chain, Fault};
 use crate::identity::principal;
-use crate::store::Id;
 use crate::value::{Page, PageSize};
 
 const COLLECTION: &str = "deadLetters/";
@@ -30,7 +29,7 @@ impl DeadLetterService for Admin {
         let page = Page::parse(PageSize::STANDARD, request.page_size, &request.page_token, &query)?;
         let wanted = |spec: &&ConsumerSpec| request.consumer.is_empty() || spec.durable == request.consumer;
         let specs: Vec<_> = self.0.consumers.iter().map(|consumer| consumer.spec()).filter(wanted).collect();
-        let after = page.after().map_or(0, sequence_of);
+        let after = page.after().map_or(0, number_of);
         let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
         let letters = Letters::open(&self.0.bus).await.map_err(Fault::from)?;
         let mut found = letters.list(&specs, after, limit).await.map_err(Fault::from)?;
@@ -119,25 +118,15 @@ impl From<LettersError> for Fault {
     }
 }
 
-/// A page token holds an id; the number is its end.
-fn id_of(sequence: u64) -> Id {
-    Id::from_bytes(u128::from(sequence).to_be_bytes())
-}
-
-fn sequence_of(id: Id) -> u64 {
-    u64::try_from(u128::from_be_bytes(*id.as_bytes())).unwrap_or(u64::MAX - 1)
-}
-
 /// Without its payload.
 fn to_wire(letter: &Letter, consumer: &ConsumerSpec) -> DeadLetter {
-    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let told = DeadLetter {
         name: format!("{COLLECTION}{}", letter.sequence),
         consumer: consumer.durable.to_owned(),
         stream: consumer.stream.to_owned(),
-        stream_sequence: number(letter.stream_sequence),
+        stream_sequence: count(letter.stream_sequence),
         create_time: Some(letter.at.into()),
-        delivery_count: number(letter.delivered),
+        delivery_count: count(letter.delivered),
         error: letter.error.clone(),
         ..DeadLetter::default()
     };

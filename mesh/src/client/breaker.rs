@@ -1,23 +1,27 @@
 //! Stops calling a service that is in trouble, and finds out when it is well again (A13, A59, T23, T24).
 //!
-//! Each method of a callee has a breaker of its own: charges that find no provider do not cut refunds off, nor slow bookings reads. Methods that
-//! are not in the contract (health, reflection) pass by. *Open* means rejecting: a call is answered `UNAVAILABLE`, reason [`BREAKER_OPEN`], with
-//! the time to come back in `RetryInfo`, and nothing is sent.
+//! Each method of a callee has a breaker of its own, the finest class there is: charges that find no provider do not cut refunds off, nor slow
+//! bookings reads. It costs little, as a service calls few methods of another, and a quiet one opens by failures in a row instead of a rate.
+//! What is slow follows the method's own deadline. Methods that are not in the contract (health, reflection) pass by. *Open* means rejecting: a
+//! call is answered `UNAVAILABLE`, reason [`BREAKER_OPEN`], with the time to come back in `RetryInfo`, and nothing is sent. Each time it opens
+//! again without having been well in between it stays open twice as long, and never less than the callee itself asks for.
 //!
 //! What counts is trouble of the callee: `UNAVAILABLE`, `INTERNAL`, `UNKNOWN`, `DATA_LOSS`, wherever in the answer they stand, and a deadline
 //! missed by a callee that was given a fair time. A refusal is an answer. A spent quota, a caller that went away, a caller's own short budget
 //! and a failed connection that another caller reports say nothing. There is no fallback here: a caller has the reason, and knows better.
+//!
+//! An operator may take the decision: keep it open, or let everything pass ([`super::calls`]).
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use proto::contract::MethodRule;
@@ -27,7 +31,9 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use self::report::Report;
-use self::state::{Admitted, Phase, Sample, State, Transition};
+use self::state::{Admitted, Sample, State, Transition};
+pub(crate) use self::state::{Cause, Mode, Phase, Snapshot};
+use super::advice::{Advice, final_answer};
 use crate::deadline::Deadline;
 use crate::fault::Fault;
 use crate::telemetry::rpc::status_code;
@@ -58,10 +64,13 @@ pub struct Breaker {
     /// A call is slow when nothing of the answer's body has come after this time, and a deadline is fair from here on. By default half the
     /// method's default deadline.
     pub slow_after: Option<Duration>,
-    /// With fewer calls than the minimum it opens at this many failures in a row: otherwise every caller of a quiet service waits in vain.
+    /// With fewer calls than the minimum it opens at this many failures in a row: otherwise every caller of a quiet service waits in vain. With
+    /// more, at as many in a row as that minimum: a callee that is gone is not called until the good calls before that are old.
     pub consecutive_failures: u32,
-    /// For how long it then rejects, ± 20 %.
+    /// For how long it then rejects, ± 20 %: this long the first time, twice as long each time it opens again.
     pub open: Duration,
+    /// It never rejects longer, whatever the callee asks for.
+    pub open_max: Duration,
     /// How many calls are then let through.
     pub probes: u32,
     /// How many of those have to succeed, and not slowly, for it to close; it opens again as soon as they cannot.
@@ -78,6 +87,7 @@ impl Default for Breaker {
             slow_after: None,
             consecutive_failures: 5,
             open: Duration::from_millis(800),
+            open_max: Duration::from_secs(30),
             probes: 5,
             good_probes: 4,
         }
@@ -92,28 +102,31 @@ pub(super) struct Uncounted;
 #[derive(Clone)]
 pub(super) struct Breakers<S> {
     inner: S,
-    methods: Arc<HashMap<&'static str, Method>>,
+    methods: Circuits,
 }
 
-struct Method {
-    circuit: Arc<Circuit>,
+/// The breakers before one callee, by path.
+pub(super) type Circuits = Arc<HashMap<&'static str, Method>>;
+
+pub(super) struct Method {
+    pub(super) circuit: Arc<Circuit>,
     slow_after: Duration,
 }
 
 impl<S> Breakers<S> {
-    /// Without numbers there are no breakers.
-    pub(super) fn new(inner: S, target: &'static str, rules: &'static [MethodRule], settings: Option<Breaker>) -> Self {
-        let methods = settings.map(|settings| methods(target, rules, settings)).unwrap_or_default();
-        Self { inner, methods: Arc::new(methods) }
+    pub(super) fn new(inner: S, methods: Circuits) -> Self {
+        Self { inner, methods }
     }
 }
 
-fn methods(target: &'static str, rules: &'static [MethodRule], settings: Breaker) -> HashMap<&'static str, Method> {
+/// Without numbers there are no breakers.
+pub(super) fn circuits(target: &'static str, rules: &'static [MethodRule], settings: Option<Breaker>) -> Circuits {
+    let Some(settings) = settings else { return Arc::default() };
     let method = |rule: &MethodRule| Method {
         circuit: Arc::new(Circuit::new(target, rule.path.trim_start_matches('/'), settings)),
         slow_after: settings.slow_after.unwrap_or(Duration::from_millis(rule.deadline.default_ms.into()) / 2),
     };
-    rules.iter().map(|rule| (rule.path, method(rule))).collect()
+    Arc::new(rules.iter().map(|rule| (rule.path, method(rule))).collect())
 }
 
 impl<S, B> Service<Request<Body>> for Breakers<S>
@@ -161,7 +174,8 @@ where
         match self.project() {
             GuardedProjection::Rejected { rejection } => {
                 let rejection = rejection.take().expect("a future is not polled after its end");
-                Poll::Ready(Ok(Status::from(rejection).into_http()))
+                // The decision is taken: an outer loop must not ask again at once.
+                Poll::Ready(Ok(final_answer(rejection).into_http()))
             }
             GuardedProjection::Made { answer, call } => {
                 let response = match ready!(answer.poll(cx)) {
@@ -183,7 +197,7 @@ where
     if response.extensions().get::<Uncounted>().is_some() {
         call.end(None);
     } else if let Some(code) = status_code(response.headers()) {
-        call.finish(code);
+        call.finish(code, response.headers());
     } else {
         return response.map(|inner| Body::new(WatchedBody { inner, call }));
     }
@@ -207,11 +221,11 @@ impl<B: http_body::Body<Data = Bytes, Error = Status>> http_body::Body for Watch
         let frame = ready!(this.inner.poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => match frame.trailers_ref() {
-                Some(trailers) => this.call.finish(status_code(trailers).unwrap_or(Code::Unknown)),
+                Some(trailers) => this.call.finish(status_code(trailers).unwrap_or(Code::Unknown), trailers),
                 None => this.call.answered(),
             },
-            Some(Err(status)) => this.call.finish(status.code()),
-            None => this.call.finish(Code::Unknown),
+            Some(Err(status)) => this.call.finish(status.code(), &HeaderMap::new()),
+            None => this.call.finish(Code::Unknown, &HeaderMap::new()),
         }
         Poll::Ready(frame)
     }
@@ -253,7 +267,7 @@ impl Call {
         }
     }
 
-    fn finish(&mut self, code: Code) {
+    fn finish(&mut self, code: Code, said: &HeaderMap) {
         let failed = match code {
             Code::Unavailable | Code::Internal | Code::Unknown | Code::DataLoss => true,
             // A stream whose time is over has ended as it was meant to.
@@ -262,7 +276,8 @@ impl Call {
             _ => false,
         };
         self.answered();
-        self.end(Some(Sample { failed, slow: self.answered_slow.unwrap_or_default() }));
+        let retry_after = if failed { Advice::of(said).after } else { None };
+        self.end(Some(Sample { failed, slow: self.answered_slow.unwrap_or_default(), retry_after }));
     }
 
     fn end(&mut self, sample: Option<Sample>) {
@@ -275,7 +290,7 @@ impl Call {
     fn abandoned(&self) -> Option<Sample> {
         let now = Instant::now();
         let silent = self.answered_slow.is_none() && now >= self.slow_at;
-        silent.then(|| Sample { failed: self.due.is_some_and(|due| now >= due), slow: true })
+        silent.then(|| Sample { failed: self.due.is_some_and(|due| now >= due), slow: true, retry_after: None })
     }
 }
 
@@ -288,10 +303,12 @@ impl Drop for Call {
 }
 
 /// One breaker, shared by all calls of its method.
-struct Circuit {
+pub(super) struct Circuit {
     report: Report,
-    /// The generation while closed, otherwise [`NOT_CLOSED`]: most calls are admitted by reading it.
+    /// The generation while closed or disabled, otherwise [`NOT_CLOSED`]: most calls are admitted by reading it.
     closed: AtomicU64,
+    /// Whether a call has been recorded or an operator has been here: what nobody uses is not listed.
+    used: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -299,7 +316,39 @@ impl Circuit {
     fn new(target: &'static str, method: &'static str, settings: Breaker) -> Self {
         let state = State::new(settings, Instant::now());
         let report = Report::new(&opentelemetry::global::meter("holdfast"), target, method);
-        Self { report, closed: AtomicU64::new(state.generation()), state: Mutex::new(state) }
+        let closed = AtomicU64::new(state.generation());
+        Self { report, closed, used: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    pub(super) fn target(&self) -> &'static str {
+        self.report.target()
+    }
+
+    /// `package.Service/Method`.
+    pub(super) fn method(&self) -> &'static str {
+        self.report.method()
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn rejected(&self) -> u64 {
+        self.report.rejected()
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.state().snapshot(Instant::now())
+    }
+
+    /// An operator says who decides.
+    pub(super) fn set(&self, mode: Mode) {
+        self.used.store(true, Ordering::Relaxed);
+        self.change(|state| ((), state.set(mode, Instant::now())));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while holding the lock")
     }
 
     fn admit(&self, now: Instant) -> Result<u64, Fault> {
@@ -315,14 +364,20 @@ impl Circuit {
 
     fn record(&self, generation: u64, sample: Option<Sample>) {
         let now = Instant::now();
+        if !self.is_used() {
+            self.used.store(true, Ordering::Relaxed);
+        }
         self.change(|state| ((), state.record(generation, sample, now, || rand::random_range(-1.0..=1.0))));
     }
 
     fn change<T>(&self, decide: impl FnOnce(&mut State) -> (T, Option<Transition>)) -> T {
-        let mut state = self.state.lock().expect("nothing panics while holding the lock");
+        let mut state = self.state();
         let (decided, transition) = decide(&mut state);
         if transition.is_some() {
-            let closed = if state.phase() == Phase::Closed { state.generation() } else { NOT_CLOSED };
+            let closed = match state.phase() {
+                Phase::Closed | Phase::Disabled => state.generation(),
+                Phase::HalfOpen | Phase::Open | Phase::ForcedOpen => NOT_CLOSED,
+            };
             self.closed.store(closed, Ordering::Release);
         }
         drop(state);

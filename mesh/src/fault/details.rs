@@ -136,7 +136,8 @@ fn find<M: Message + Default>(status: &pb::Status, type_url: &str) -> Option<M> 
 }
 
 /// The name that gRPC gives the code, e.g. `NOT_FOUND`.
-pub(crate) fn code_name(code: Code) -> &'static str {
+#[must_use]
+pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

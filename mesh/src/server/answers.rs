@@ -1,5 +1,6 @@
 //! Puts right what handlers and the library answer: a panic becomes `INTERNAL`, a message over the size limit `RESOURCE_EXHAUSTED`
-//! (tonic says `OUT_OF_RANGE`), and a refusal without details gets an `ErrorInfo`.
+//! (tonic says `OUT_OF_RANGE`), a refusal without details gets an `ErrorInfo`, and who is told `UNAVAILABLE` after something that was called for
+//! it came to nothing is told not to repeat ([`crate::chain`]).
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -10,12 +11,14 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt as _;
 use futures_util::future::CatchUnwind;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use crate::chain::{Chain, Scoped};
+use crate::client::PUSHBACK;
 use crate::fault::{Fault, reason};
 use crate::telemetry::rpc::status_code;
 
@@ -56,14 +59,16 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         // A handler that panicked is dropped, and so is all it could have left half done in its own state.
-        Answer { inner: AssertUnwindSafe(self.inner.call(request)).catch_unwind() }
+        let chain = Chain::begin();
+        Answer { inner: AssertUnwindSafe(chain.scope(self.inner.call(request))).catch_unwind(), chain }
     }
 }
 
 pin_project! {
     pub(super) struct Answer<F> {
         #[pin]
-        inner: CatchUnwind<AssertUnwindSafe<F>>,
+        inner: CatchUnwind<AssertUnwindSafe<Scoped<F>>>,
+        chain: Chain,
     }
 }
 
@@ -74,7 +79,8 @@ where
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = match ready!(self.project().inner.poll(cx)) {
+        let this = self.project();
+        let response = match ready!(this.inner.poll(cx)) {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(panic) => {
@@ -82,7 +88,11 @@ where
                 Status::from(Fault::internal_unlogged()).into_http()
             }
         };
-        Poll::Ready(Ok(put_right(response)))
+        let mut response = put_right(response);
+        if this.chain.has_given_up() && status_code(response.headers()) == Some(Code::Unavailable) {
+            response.headers_mut().insert(PUSHBACK, HeaderValue::from_static("-1"));
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

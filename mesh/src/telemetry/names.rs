@@ -30,16 +30,33 @@ pub const SERVICE: &str = "holdfast.service";
 pub const BREAKER_TARGET: &str = "holdfast.breaker.target";
 /// Before which of its methods, e.g. `holdfast.payment.v1.ChargeService/ChargePayment`.
 pub const BREAKER_METHOD: &str = "holdfast.breaker.method";
-/// Where a transition leads: `closed`, `open` or `half_open`.
+/// Where a transition leads: `closed`, `open`, `half_open`, `forced_open` or `disabled`.
 pub const BREAKER_TO: &str = "holdfast.breaker.to";
-/// Why: `failure_rate`, `slow_rate`, `consecutive`, `open_time` or `probe`.
+/// Why: `failure_rate`, `slow_rate`, `consecutive`, `open_time`, `probe` or `operator`.
 pub const BREAKER_REASON: &str = "holdfast.breaker.reason";
-/// Gauge, from the first transition on: 0 closed, 1 half open, 2 open.
+/// Gauge, from the first transition on: 0 closed or disabled, 1 half open, 2 open or forced open.
 pub const BREAKER_STATE: &str = "holdfast.breaker.state";
 /// Counter.
 pub const BREAKER_TRANSITIONS: &str = "holdfast.breaker.transitions";
 /// Counter: calls that were answered without being made.
 pub const BREAKER_REJECTIONS: &str = "holdfast.breaker.rejections";
+
+/// The service whose calls are repeated, bounded or tampered with.
+pub const CALL_TARGET: &str = "holdfast.call.target";
+/// Which of its methods, e.g. `holdfast.payment.v1.ChargeService/ChargePayment`.
+pub const CALL_METHOD: &str = "holdfast.call.method";
+/// Counter: calls that were made once more. Also a span's attribute: how often this one was made.
+pub const RETRY_ATTEMPTS: &str = "holdfast.retry.attempts";
+/// Counter: calls that failed in a way that is worth another attempt, and got none.
+pub const RETRY_GIVEN_UP: &str = "holdfast.retry.given_up";
+/// Why not: `attempts`, `budget`, `deadline` or `callee`.
+pub const RETRY_REASON: &str = "holdfast.retry.reason";
+/// Counter: calls that were not made, as too many to the same service were under way.
+pub const BULKHEAD_REJECTIONS: &str = "holdfast.bulkhead.rejections";
+/// Counter: faults that an operator's rule put into calls.
+pub const FAULTS_INJECTED: &str = "holdfast.fault.injected";
+/// What it was: `delay`, `abort` or `hang`.
+pub const FAULT_KIND: &str = "holdfast.fault.kind";
 
 /// Gauge: committed events that are not published yet.
 pub const OUTBOX_WAITING: &str = "holdfast.outbox.waiting";

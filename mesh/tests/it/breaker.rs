@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mesh::client::{Address, BREAKER_OPEN, Breaker, Channel, connect_with_breaker};
+use mesh::client::{Address, BREAKER_OPEN, Breaker, CallSettings, Calls, Channel, connect_as};
 use mesh::fault::{Fault, reason_of, retry_delay_of};
 use mesh::server::{Routes, serve};
 use mesh::testing::eventually;
@@ -103,8 +103,10 @@ async fn numbers_are_chosen_for_each_callee() {
     let (keys, callee) = (Keys::new(), Callee::default());
     callee.troubled.store(true, Ordering::SeqCst);
     let server = keys.serve("back", callee.echo()).await;
-    let channel =
-        |breaker| connect_with_breaker("back", &Address::from(server.address), keys.identity("front"), &RULES, breaker);
+    let channel = |breaker| {
+        let calls = Calls::new(CallSettings { breaker, ..CallSettings::plain() });
+        connect_as("back", &Address::from(server.address), keys.identity("front"), &RULES, &calls)
+    };
     let check = async |channel: &Channel, expected: usize| {
         callee.reached.store(0, Ordering::SeqCst);
         for _ in 0..30 {

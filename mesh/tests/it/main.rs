@@ -6,6 +6,7 @@ mod access;
 mod admin;
 mod answers;
 mod breaker;
+mod calls;
 mod consumer;
 mod deadline;
 mod drain;

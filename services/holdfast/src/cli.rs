@@ -3,8 +3,10 @@
 use clap::{Parser, Subcommand};
 
 use crate::audit::AuditArgs;
+use crate::breaker::BreakerArgs;
 use crate::demo::DemoArgs;
 use crate::dlq::DlqArgs;
+use crate::inject::InjectArgs;
 use crate::load::LoadArgs;
 use crate::outbox::OutboxArgs;
 use crate::saga::SagaArgs;
@@ -43,4 +45,6 @@ pub enum Command {
     Dlq(DlqArgs),
     Saga(SagaArgs),
     View(ViewArgs),
+    Breaker(BreakerArgs),
+    Inject(InjectArgs),
 }

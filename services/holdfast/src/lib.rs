@@ -3,7 +3,7 @@
 //! * [`up`]: the whole mesh on this computer with one command;
 //! * [`serve`]: one or more services in this process, on a laptop and in a pod alike;
 //! * [`token`], [`smoke`], [`demo`], [`load`], [`audit`], [`trace`]: for a mesh that runs, started by either;
-//! * [`outbox`], [`dlq`], [`saga`], [`view`]: for its operators.
+//! * [`outbox`], [`dlq`], [`saga`], [`view`], [`breaker`], [`inject`]: for its operators.
 //!
 //! In one process or in seven, a service always calls another over real gRPC and hears of it over a real broker: the wire is the product.
 //! Nothing here decides anything about bookings.
@@ -11,6 +11,7 @@
 mod actor;
 pub mod api;
 pub mod audit;
+pub mod breaker;
 pub mod business;
 pub mod cli;
 pub mod demo;
@@ -19,6 +20,7 @@ mod duration;
 mod failure;
 mod health;
 pub mod home;
+pub mod inject;
 pub mod load;
 mod operator;
 pub mod outbox;
@@ -97,6 +99,8 @@ fn run(command: &Command) -> Result<()> {
             Command::Dlq(args) => dlq::run(args).await,
             Command::Saga(args) => saga::run(args).await,
             Command::View(args) => view::run(args).await,
+            Command::Breaker(args) => breaker::run(args).await,
+            Command::Inject(args) => inject::run(args).await,
         }
     });
     // Whatever still blocks (an installation that was interrupted) does not hold the process up.

@@ -1,6 +1,7 @@
 //! What a breaker tells: a log line and two metrics for each transition, an answer and a metric for each rejection. An ordinary call touches
 //! none of it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -18,6 +19,8 @@ pub(super) struct Report {
     state: Gauge<u64>,
     transitions: Counter<u64>,
     rejections: Counter<u64>,
+    /// As the counter, for who asks this process.
+    rejected: AtomicU64,
 }
 
 impl Report {
@@ -29,11 +32,26 @@ impl Report {
             state: meter.u64_gauge(names::BREAKER_STATE).build(),
             transitions: meter.u64_counter(names::BREAKER_TRANSITIONS).build(),
             rejections: meter.u64_counter(names::BREAKER_REJECTIONS).build(),
+            rejected: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn target(&self) -> &'static str {
+        self.target
+    }
+
+    pub(super) fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// How many calls were rejected.
+    pub(super) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
     }
 
     pub(super) fn rejection(&self, retry_after: Duration) -> Fault {
         self.rejections.add(1, &self.attributes);
+        self.rejected.fetch_add(1, Ordering::Relaxed);
         let message = format!("{} is in trouble and not called for the moment", self.target);
         Fault::unavailable(BREAKER_OPEN, message, retry_after).with("service", self.target).with("method", self.method)
     }
@@ -42,11 +60,12 @@ impl Report {
         let (target, method) = (self.target, self.method);
         let (from, to_name, cause) = (name(from), name(to), cause_name(cause));
         let (calls, failed, slow) = (totals.calls, totals.failed, totals.slow);
-        if to == Phase::Open {
+        if matches!(to, Phase::Open | Phase::ForcedOpen) {
             tracing::warn!(
                 target_service = target,
                 method,
                 from,
+                to = to_name,
                 reason = cause,
                 calls,
                 failed,
@@ -73,12 +92,12 @@ impl Report {
     }
 }
 
-/// The gauge's value.
+/// The gauge's value: what happens to calls, whoever decided it.
 fn level(phase: Phase) -> u64 {
     match phase {
-        Phase::Closed => 0,
+        Phase::Closed | Phase::Disabled => 0,
         Phase::HalfOpen => 1,
-        Phase::Open => 2,
+        Phase::Open | Phase::ForcedOpen => 2,
     }
 }
 
@@ -87,6 +106,8 @@ fn name(phase: Phase) -> &'static str {
         Phase::Closed => "closed",
         Phase::HalfOpen => "half_open",
         Phase::Open => "open",
+        Phase::ForcedOpen => "forced_open",
+        Phase::Disabled => "disabled",
     }
 }
 
@@ -97,6 +118,7 @@ fn cause_name(cause: Cause) -> &'static str {
         Cause::Consecutive => "consecutive",
         Cause::OpenTime => "open_time",
         Cause::Probe => "probe",
+        Cause::Operator => "operator",
     }
 }
 

@@ -32,6 +32,7 @@ const QUICK: Breaker = Breaker {
     slow_after: None,
     consecutive_failures: 1,
     open: Duration::from_millis(500),
+    open_max: Duration::from_secs(30),
     probes: 2,
     good_probes: 2,
 };
@@ -53,6 +54,8 @@ enum Act {
     Silent,
     /// A failure that another call reports.
     Shared,
+    /// That failure, in the headers or in the trailers.
+    Says(Status, bool),
 }
 
 #[derive(Clone)]
@@ -69,7 +72,7 @@ impl Service<Request<Body>> for Callee {
     }
 
     fn call(&mut self, _: Request<Body>) -> Self::Future {
-        let (messages, end) = match self.0 {
+        let (messages, end) = match self.0.clone() {
             Act::Silent => return Either::Right(pending()),
             Act::Headers(code) => return Either::Left(ready(Ok(Status::new(code, "").into_http()))),
             Act::Shared => {
@@ -77,6 +80,8 @@ impl Service<Request<Body>> for Callee {
                 response.extensions_mut().insert(Uncounted);
                 return Either::Left(ready(Ok(response)));
             }
+            Act::Says(status, false) => return Either::Left(ready(Ok(status.into_http()))),
+            Act::Says(status, true) => (0, Some(Ok(Frame::trailers(status.into_http::<Body>().headers().clone())))),
             Act::Trailers(messages, code) => (messages, Some(Ok(Frame::trailers(trailers(code))))),
             Act::Breaks(messages) => (messages, Some(Err(Status::unavailable("it broke")))),
             Act::Nothing(messages) | Act::Hangs(messages) => (messages, None),
@@ -114,7 +119,7 @@ struct Bench(Breakers<Callee>);
 
 impl Bench {
     fn new(settings: Breaker) -> Self {
-        Self(Breakers::new(Callee(Act::Silent), "callee", &RULES, Some(settings)))
+        Self(Breakers::new(Callee(Act::Silent), circuits("callee", &RULES, Some(settings))))
     }
 
     fn ask(&self, path: &str, act: Act, budget: Duration) -> Guarded<<Callee as Service<Request<Body>>>::Future> {
@@ -233,6 +238,46 @@ async fn a_rejection_says_when_to_come_back() {
     assert_eq!(bench.0.methods[READ].circuit.state.lock().unwrap().phase(), Phase::Closed);
 }
 
+/// What the callee asks for is a floor, wherever in the answer it stands.
+#[tokio::test(start_paused = true)]
+async fn a_callee_that_asks_for_time_gets_it() {
+    let asked = Status::from(Fault::unavailable("BUSY", "", Duration::from_secs(7)));
+    for act in [Act::Says(asked.clone(), false), Act::Says(asked, true)] {
+        let bench = Bench::new(QUICK);
+        bench.call(act.clone()).await;
+        let delay = retry_delay_of(&bench.call(Act::Silent).await.expect("open")).expect("when to come back");
+        assert!((Duration::from_secs(7)..Duration::from_secs(9)).contains(&delay), "{delay:?} after {act:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_is_final() {
+    let bench = Bench::new(QUICK);
+    bench.call(Act::Headers(Code::Unavailable)).await;
+    let rejected = bench.ask(READ, Act::Silent, DEFAULT).await.unwrap();
+    assert!(Advice::of(rejected.headers()).never);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_decides_for_one_method() {
+    let bench = Bench::new(QUICK);
+    let circuit = |path: &str| &bench.0.methods[path].circuit;
+    assert!(!circuit(READ).is_used() && !circuit(WRITE).is_used());
+    circuit(READ).set(Mode::Open);
+    assert!(bench.is_open(READ).await && !bench.is_open(WRITE).await);
+    advance(Duration::from_hours(1)).await;
+    assert!(bench.is_open(READ).await);
+    assert_eq!((circuit(READ).snapshot().phase, circuit(READ).rejected()), (Phase::ForcedOpen, 2));
+    circuit(READ).set(Mode::Disabled);
+    for _ in 0..99 {
+        assert!(bench.call(Act::Headers(Code::Unavailable)).await.is_none());
+    }
+    circuit(READ).set(Mode::Auto);
+    assert!(!bench.is_open(READ).await);
+    bench.call(Act::Headers(Code::Unavailable)).await;
+    assert!(bench.is_open(READ).await, "it decides again");
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancelled_probes_give_their_permits_back() {
     let bench = Bench::new(QUICK);
@@ -252,7 +297,7 @@ async fn cancelled_probes_give_their_permits_back() {
 
 #[tokio::test(start_paused = true)]
 async fn without_numbers_there_is_no_breaker() {
-    let off = Breakers::new(Callee(Act::Headers(Code::Internal)), "callee", &RULES, None);
+    let off = Breakers::new(Callee(Act::Headers(Code::Internal)), circuits("callee", &RULES, None));
     for _ in 0..99 {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = READ.parse().unwrap();
