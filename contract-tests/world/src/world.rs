@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -101,6 +101,11 @@ impl Drop for Process {
 pub fn send(process: u32, signal: Signal) {
     let process = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id");
     let _ = kill_process(process, signal);
+}
+
+/// Whether a thread is stopped, or has ended meanwhile.
+fn is_stopped(thread: &Path) -> bool {
+    std::fs::read_to_string(thread.join("stat")).map_or(true, |state| state.contains(") T "))
 }
 
 /// What a world is made of.
@@ -263,10 +268,10 @@ impl World {
         aside
     }
 
-    /// Whether a service was stopped in its tracks.
+    /// Whether a service was stopped in its tracks: each of its threads, for they stop one by one.
     pub fn is_frozen(&self, service: &'static str) -> bool {
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", self.processes[service].id()));
-        state.is_ok_and(|state| state.contains(") T "))
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.processes[service].id()));
+        threads.is_ok_and(|threads| threads.flatten().all(|thread| is_stopped(&thread.path())))
     }
 
     /// Sends a signal to a service.
