@@ -4,14 +4,12 @@
 //! be had. Only the first is success. Nothing is skipped silently: what was not selected, and what could not be run, is
 //! printed with the line to type. A step is allowed to be unavailable only by name (`--allow-unavailable`).
 //!
-//! The tools that the checks need are fetched once, pinned, into `.holdfast/tools` (see [`tools`]). This program decides
+//! The tools that the checks need are fetched once, pinned, into `.holdfast/tools` (see [`verify::tools`]). This program decides
 //! nothing about the code: every check is a program that can also be run by hand, and its command line is printed.
 
 mod arguments;
-mod progress;
 mod steps;
 mod summary;
-mod tools;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -19,10 +17,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use arguments::{Arguments, Request};
-use progress::Progress;
 use steps::Step;
 use summary::{Outcome, Report, Summary};
-use tools::ToolBox;
+use verify::{progress::Progress, tools::ToolBox};
 
 fn main() -> ExitCode {
     let steps = steps::all();

@@ -24,14 +24,15 @@ const SHOWN_COLUMNS: usize = 100;
 
 /// Shows how one step, or the fetching of one tool, gets on.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     label: String,
     log: PathBuf,
 }
 
 impl Progress {
     /// Output is collected in `log`, which is emptied first.
-    pub(crate) fn new(label: &str, log: &Path) -> Self {
+    #[must_use]
+    pub fn new(label: &str, log: &Path) -> Self {
         // A leftover of an earlier run would be shown as this run's output; if it cannot be removed, opening it fails too.
         let _ = fs::remove_file(log);
         Self { label: label.to_owned(), log: log.to_owned() }
@@ -42,7 +43,7 @@ impl Progress {
     /// # Errors
     ///
     /// The program could not be started, or its output could not be written.
-    pub(crate) fn run(&self, command: &mut Command) -> anyhow::Result<ExitStatus> {
+    pub fn run(&self, command: &mut Command) -> anyhow::Result<ExitStatus> {
         println!("   $ {}", command_line(command));
         let mut log = OpenOptions::new()
             .create(true)
@@ -62,7 +63,7 @@ impl Progress {
     /// # Errors
     ///
     /// Those of [`Progress::run`], and an exit code other than zero.
-    pub(crate) fn must(&self, command: &mut Command) -> anyhow::Result<()> {
+    pub fn must(&self, command: &mut Command) -> anyhow::Result<()> {
         let status = self.run(command)?;
         anyhow::ensure!(status.success(), "{} ended with {status}", command.get_program().display());
         Ok(())

