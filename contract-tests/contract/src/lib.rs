@@ -9,11 +9,14 @@
 //! supported. Exceptions are [`Waiver`]s, exact and for one release. [`release`] moves the baseline, [`guard`] watches that
 //! nothing else does, [`changelog`] and [`reference`](mod@reference) write what people read.
 //!
+//! [`clients`] generates what other languages call with, [`service_config`] says how their calls behave.
+//!
 //! Editions are refused. Of `buf.validate` the rules of fields are compared, not those of messages and oneofs, which our
 //! contracts do not use. Sets need their imports and, for places, source information.
 
 pub mod baseline;
 pub mod changelog;
+pub mod clients;
 mod comments;
 mod digest;
 mod explain;
@@ -27,6 +30,7 @@ pub mod reference;
 pub mod release;
 pub mod report;
 mod rules;
+pub mod service_config;
 mod set;
 pub mod sources;
 mod structure;

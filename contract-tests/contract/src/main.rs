@@ -13,9 +13,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use contract::{
     Baseline, DescriptorSet, Project, RULES, ReleaseError, Surface, Version,
     baseline::OURS,
+    clients::{self, Language},
     compare, explain, guard, judge, reference,
     release::{self, Cut},
-    report, waiver, waivers,
+    report, service_config, waiver, waivers,
 };
 
 /// Stops a change of the contracts that would break a caller, a consumer or a stored event.
@@ -99,6 +100,17 @@ enum Command {
     },
     /// Writes the API reference.
     Reference,
+    /// Generates a client in another language, as a package with its defaults.
+    Clients {
+        /// Which language.
+        #[arg(long, value_enum)]
+        lang: Lang,
+        /// The package's folder, empty or not there yet.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Prints how clients' calls behave by default, as a gRPC service config.
+    ServiceConfig,
     /// Lists what the contracts promise, a line each, sorted.
     Surface,
     /// Lists every rule.
@@ -110,6 +122,25 @@ enum Format {
     Text,
     Json,
     Github,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Lang {
+    Python,
+    Typescript,
+    Go,
+    Java,
+}
+
+impl From<Lang> for Language {
+    fn from(lang: Lang) -> Self {
+        match lang {
+            Lang::Python => Self::Python,
+            Lang::Typescript => Self::TypeScript,
+            Lang::Go => Self::Go,
+            Lang::Java => Self::Java,
+        }
+    }
 }
 
 impl From<Format> for report::Format {
@@ -156,6 +187,15 @@ fn run(project: &Project, command: Command) -> Result<ExitCode> {
         Command::Reference => {
             reference::write(&project.reference(), &set(None, OURS)?).context("the reference cannot be written")?;
             println!("written: {}", project.reference().display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Clients { lang, out } => {
+            clients::generate(project, &set(None, OURS)?, lang.into(), &out)?;
+            println!("written: {}", out.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::ServiceConfig => {
+            print!("{}", service_config::json(&set(None, OURS)?));
             Ok(ExitCode::SUCCESS)
         }
         Command::Surface => {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::clients::Language;
+
 /// A repository's root.
 #[derive(Clone, Debug)]
 pub struct Project {
@@ -49,6 +51,18 @@ impl Project {
     #[must_use]
     pub fn reference(&self) -> PathBuf {
         self.root.join("docs/api")
+    }
+
+    /// The folder of the sources, those of others in `vendor/` there.
+    #[must_use]
+    pub fn sources(&self) -> PathBuf {
+        self.root.join(SOURCES)
+    }
+
+    /// The folder of what a language's client is generated with.
+    #[must_use]
+    pub fn client(&self, language: Language) -> PathBuf {
+        self.root.join("contract-tests/clients").join(language.as_str())
     }
 }
 

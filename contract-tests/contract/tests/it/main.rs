@@ -5,6 +5,7 @@
 
 mod baseline;
 mod buf;
+mod clients;
 mod command;
 mod documents;
 mod edits;
