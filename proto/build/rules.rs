@@ -59,13 +59,34 @@ fn rule(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String> {
     if !no_side_effects {
         check_idempotency_key(pool, method)?;
     }
+    let priority = priority(pool, method, &roles, no_side_effects)?;
     Ok(format!(
         "MethodRule {{ path: \"/{}/{}\", roles: &[{}], services: &{services:?}, deadline: DeadlineBudget {{ default_ms: \
-         {default}, max_ms: {max}, min_ms: {min} }}, no_side_effects: {no_side_effects}, idempotent: {idempotent} }},\n",
+         {default}, max_ms: {max}, min_ms: {min} }}, priority: Priority::{priority}, no_side_effects: {no_side_effects}, idempotent: {idempotent} }},\n",
         method.parent_service().full_name(),
         method.name(),
         roles.join(", "),
     ))
+}
+
+/// As the option says, else as the kind of the RPC does.
+fn priority(
+    pool: &DescriptorPool,
+    method: &MethodDescriptor,
+    roles: &[&str],
+    no_side_effects: bool,
+) -> Result<&'static str> {
+    let said = extension(pool, &method.options(), &format!("{PACKAGE}.priority"))?;
+    match said.as_ref().map_or(Ok(0), number)? {
+        0 if roles == ["Role::Operator"] => Ok("Admin"),
+        0 if roles.is_empty() => Ok("Finish"),
+        0 if no_side_effects => Ok("Read"),
+        0 | 1 => Ok("New"),
+        2 => Ok("Read"),
+        3 => Ok("Finish"),
+        4 => Ok("Admin"),
+        other => bail!("{other} is no priority"),
+    }
 }
 
 /// What changes something is named by its caller, by `request_id`, or by what it is about.

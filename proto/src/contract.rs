@@ -79,7 +79,36 @@ pub struct DeadlineBudget {
     pub min_ms: u32,
 }
 
-/// One RPC's rules: `holdfast.options.v1.access`, `.deadline` and the standard `idempotency_level`.
+/// What a server under pressure finds room for: the higher, the later refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Priority {
+    /// Begins something.
+    New,
+    /// Only looks.
+    Read,
+    /// Carries on or ends what was begun.
+    Finish,
+    /// Runs the platform. Never refused for want of room.
+    Admin,
+}
+
+impl Priority {
+    /// Every priority, the first to be refused first.
+    pub const ALL: [Self; 4] = [Self::New, Self::Read, Self::Finish, Self::Admin];
+
+    /// The name in telemetry.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Read => "read",
+            Self::Finish => "finish",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// One RPC's rules: `holdfast.options.v1.access`, `.deadline`, `.priority` and the standard `idempotency_level`.
 #[derive(Clone, Copy, Debug)]
 pub struct MethodRule {
     /// The HTTP/2 path, e.g. `/holdfast.listing.v1.ListingService/GetListing`.
@@ -90,6 +119,8 @@ pub struct MethodRule {
     pub services: &'static [&'static str],
     /// How long it may take.
     pub deadline: DeadlineBudget,
+    /// What a server under pressure makes of it.
+    pub priority: Priority,
     /// Reads only.
     pub no_side_effects: bool,
     /// Repeating it changes nothing more.

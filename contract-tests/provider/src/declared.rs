@@ -22,6 +22,7 @@ const GENERAL: [(Code, &str); 11] = [
     (Code::Unavailable, "OVERLOADED"),
     (Code::Unavailable, "SHUTTING_DOWN"),
     (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+    (Code::ResourceExhausted, "RATE_LIMITED"),
     (Code::Unimplemented, "METHOD_UNKNOWN"),
 ];
 

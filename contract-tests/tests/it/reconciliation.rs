@@ -23,7 +23,7 @@ use opentelemetry_proto::tonic::{
     },
     metrics::v1::{metric::Data, number_data_point::Value},
 };
-use proto::contract::{DeadlineBudget, MethodRule, Role};
+use proto::contract::{DeadlineBudget, MethodRule, Priority, Role};
 use serde_json::{Value as Json, json};
 use tonic::{Request, Response, Status};
 
@@ -81,6 +81,7 @@ const fn rule(path: &'static str) -> MethodRule {
         roles: &[Role::Operator],
         services: &[],
         deadline: ANY,
+        priority: Priority::New,
         no_side_effects: false,
         idempotent: true,
     }

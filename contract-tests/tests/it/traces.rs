@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
     trace_service_server::{TraceService, TraceServiceServer},
 };
-use proto::contract::{DeadlineBudget, MethodRule, Role};
+use proto::contract::{DeadlineBudget, MethodRule, Priority, Role};
 use tonic::{Request, Response, Status};
 
 use world::{PATIENCE, SERVICES, World, caller::wish};
@@ -47,6 +47,7 @@ static RULES: [MethodRule; 1] = [MethodRule {
     roles: &[Role::Operator],
     services: &[],
     deadline: DeadlineBudget { default_ms: 5_000, max_ms: 20_000, min_ms: 1 },
+    priority: Priority::New,
     no_side_effects: false,
     idempotent: true,
 }];

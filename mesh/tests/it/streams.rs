@@ -14,7 +14,7 @@ use mesh::fault::{Fault, reason_of, retry_delay_of};
 use mesh::identity::principal;
 use mesh::server::Routes;
 use mesh::testing::eventually;
-use proto::contract::{DeadlineBudget, MethodRule, Role};
+use proto::contract::{DeadlineBudget, MethodRule, Priority, Role};
 use tonic::body::Body;
 use tonic::server::{NamedService, ServerStreamingService};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -128,6 +128,7 @@ async fn a_stream_lasts_no_longer_than_its_rule_allows() {
         roles: &[],
         services: &["front"],
         deadline: DeadlineBudget { default_ms: 200, max_ms: 300, min_ms: 1 },
+        priority: Priority::New,
         no_side_effects: true,
         idempotent: true,
     }];

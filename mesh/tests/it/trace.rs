@@ -19,7 +19,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
-use proto::contract::{DeadlineBudget, MethodRule, Role};
+use proto::contract::{DeadlineBudget, MethodRule, Priority, Role};
 use tonic::{Request, Response, Status};
 
 use crate::harness::{Echo, Keys, PATIENCE, Server, call, text};
@@ -139,7 +139,15 @@ static COLLECTOR_RULES: [MethodRule; 3] = [
 
 const fn collector_rule(path: &'static str) -> MethodRule {
     let deadline = DeadlineBudget { default_ms: 5_000, max_ms: 20_000, min_ms: 1 };
-    MethodRule { path, roles: &[], services: &["front"], deadline, no_side_effects: false, idempotent: true }
+    MethodRule {
+        path,
+        roles: &[],
+        services: &["front"],
+        deadline,
+        priority: Priority::New,
+        no_side_effects: false,
+        idempotent: true,
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::future::{Ready, pending, ready};
 
 use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue};
-use proto::contract::DeadlineBudget;
+use proto::contract::{DeadlineBudget, Priority};
 use tokio::time::{advance, timeout};
 use tower::ServiceExt as _;
 
@@ -20,7 +20,7 @@ static RULES: [MethodRule; 2] = [rule(READ, true), rule(WRITE, false)];
 
 const fn rule(path: &'static str, no_side_effects: bool) -> MethodRule {
     let deadline = DeadlineBudget { default_ms: 2_000, max_ms: 2_000, min_ms: 1 };
-    MethodRule { path, roles: &[], services: &[], deadline, no_side_effects, idempotent: true }
+    MethodRule { path, roles: &[], services: &[], deadline, priority: Priority::New, no_side_effects, idempotent: true }
 }
 
 /// Opens at once, closes at once.
