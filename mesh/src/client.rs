@@ -8,11 +8,12 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Context, Poll};
 
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use opentelemetry::KeyValue;
 use proto::contract::{METHODS, MethodRule};
@@ -22,6 +23,7 @@ use tower::Service;
 use crate::identity::{self, ServiceIdentity};
 use crate::telemetry::names;
 use crate::telemetry::rpc::{Observer, Side};
+use crate::tls::{Stream, Tls};
 
 mod advice;
 mod breaker;
@@ -61,18 +63,43 @@ type Stack = Observe<Guards<Inject<Identify<Transport>>>>;
 #[derive(Clone)]
 pub struct Channel(Stack);
 
-/// Where a service listens: `http://host:port`.
+/// Where a service listens: `http://host:port`, or `https://host:port` if only TLS will do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(Uri);
+pub struct Address {
+    uri: Uri,
+    tls: Option<Tls>,
+}
 
 /// The text is not an address of the form `http://host:port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected an address of the form http://host:port")]
+#[error("expected an address of the form http://host:port or https://host:port")]
 pub struct AddressError;
 
 impl Address {
     fn authority(&self) -> &Authority {
-        self.0.authority().expect("an address has a host and a port")
+        self.uri.authority().expect("an address has a host and a port")
+    }
+
+    fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
+    /// With this certificate, if there is one: the connection is then TLS, whatever the address says.
+    #[must_use]
+    pub fn secured(mut self, tls: Option<&Tls>) -> Self {
+        self.tls = tls.cloned();
+        self
+    }
+
+    /// Makes what goes over the connection as secret as the address wants it; `target` is the service that must be at the other end.
+    async fn secure(&self, target: &str, stream: Stream) -> io::Result<Stream> {
+        match &self.tls {
+            Some(tls) => tls.connect(target, stream).await,
+            None if self.uri.scheme() == Some(&Scheme::HTTPS) => {
+                Err(io::Error::other("there is no certificate to call with"))
+            }
+            None => Ok(stream),
+        }
     }
 }
 
@@ -81,10 +108,11 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let uri: Uri = text.parse().map_err(|_| AddressError)?;
-        let plain = uri.scheme_str() == Some("http")
+        let known = matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|host| !host.is_empty())
             && uri.port_u16().is_some();
-        if plain && matches!(uri.path(), "" | "/") && uri.query().is_none() { Ok(Self(uri)) } else { Err(AddressError) }
+        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        if known && bare { Ok(Self { uri, tls: None }) } else { Err(AddressError) }
     }
 }
 
@@ -96,7 +124,7 @@ impl From<std::net::SocketAddr> for Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.uri.fmt(f)
     }
 }
 
@@ -201,8 +229,8 @@ where
 }
 
 fn peer(address: &Address) -> Vec<KeyValue> {
-    let host = address.0.host().unwrap_or_default().to_owned();
-    let port = address.0.port_u16().map(i64::from).unwrap_or_default();
+    let host = address.uri.host().unwrap_or_default().to_owned();
+    let port = address.uri.port_u16().map(i64::from).unwrap_or_default();
     vec![KeyValue::new(names::SERVER_ADDRESS, host), KeyValue::new(names::SERVER_PORT, port)]
 }
 

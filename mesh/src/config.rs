@@ -1,16 +1,18 @@
 //! Command-line groups that the services have in common. Every option can come from the environment instead.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use crate::bus::StreamLimits;
 use crate::client::{CallSettings, InjectedFault};
 use crate::identity::{IssuerError, KeyDirectory, ServiceIdentity, Verifier};
-use crate::server::Drain;
+use crate::server::{Age, Drain, Limits, Rates};
 use crate::store::DatabaseUrl;
+use crate::tls::{Tls, TlsError};
 
 /// Whose tokens count, and who we are.
 #[derive(Args, Clone, Debug)]
@@ -21,6 +23,9 @@ pub struct IdentityArgs {
     /// Issuer of user tokens (their "iss")
     #[arg(long, env = "HOLDFAST_ISSUER", default_value = crate::identity::ISSUER)]
     pub issuer: String,
+    /// Folder of ca.crt, tls.crt and tls.key: services prove themselves to each other with TLS [default: without, as behind a mesh proxy]
+    #[arg(long, env = "HOLDFAST_TLS_DIR")]
+    pub tls_dir: Option<PathBuf>,
 }
 
 impl IdentityArgs {
@@ -42,6 +47,14 @@ impl IdentityArgs {
     /// Its key is missing or broken.
     pub fn identity(&self, service: &str) -> Result<ServiceIdentity, IssuerError> {
         ServiceIdentity::open(&self.keys(), service)
+    }
+
+    /// This process's certificate, if it is to have one.
+    ///
+    /// # Errors
+    /// The files are not usable.
+    pub fn tls(&self) -> Result<Option<Tls>, TlsError> {
+        self.tls_dir.as_deref().map(Tls::open).transpose()
     }
 }
 
@@ -143,8 +156,72 @@ impl CallArgs {
     }
 }
 
-/// How a server ends.
+/// How much a server takes.
 #[derive(Args, Clone, Copy, Debug)]
+pub struct LimitArgs {
+    /// Calls in progress at most; more are refused with UNAVAILABLE
+    #[arg(long, env = "HOLDFAST_CALLS_MAX", default_value_t = Limits::default().calls, value_parser = calls)]
+    pub calls_max: usize,
+    /// Take so many calls however long they wait inside, instead of fewer while they wait too long
+    #[arg(long, env = "HOLDFAST_FIXED_LIMIT")]
+    pub fixed_limit: bool,
+    /// Commands a second that one user may give to one service [default: no limit]
+    #[arg(long, env = "HOLDFAST_COMMAND_RATE")]
+    pub command_rate: Option<NonZeroU32>,
+    /// Reads a second that one user may make of one service [default: no limit]
+    #[arg(long, env = "HOLDFAST_READ_RATE")]
+    pub read_rate: Option<NonZeroU32>,
+    /// Seconds after which a connection is replaced, give or take a tenth; 0 for never
+    #[arg(long, env = "HOLDFAST_CONNECTION_AGE_S", default_value_t = Age::default().limit.as_secs())]
+    pub connection_age_s: u64,
+    /// Seconds that calls on an old connection have to end before it is cut
+    #[arg(long, env = "HOLDFAST_CONNECTION_GRACE_S", default_value_t = Age::default().grace.as_secs())]
+    pub connection_grace_s: u64,
+}
+
+impl Default for LimitArgs {
+    fn default() -> Self {
+        let age = Age::default();
+        Self {
+            calls_max: Limits::default().calls,
+            fixed_limit: false,
+            command_rate: None,
+            read_rate: None,
+            connection_age_s: age.limit.as_secs(),
+            connection_grace_s: age.grace.as_secs(),
+        }
+    }
+}
+
+impl LimitArgs {
+    /// As the server takes it.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let age = Age {
+            limit: Duration::from_secs(self.connection_age_s),
+            grace: Duration::from_secs(self.connection_grace_s),
+        };
+        Limits {
+            calls: self.calls_max,
+            adaptive: !self.fixed_limit,
+            age: Limits::default().age.filter(|_| !age.limit.is_zero()).and(Some(age)),
+            rates: Rates { commands: self.command_rate, reads: self.read_rate },
+            ..Limits::default()
+        }
+    }
+}
+
+/// No more than may be open on one connection: a gateway has only one.
+fn calls(text: &str) -> Result<usize, String> {
+    let most = usize::try_from(Limits::default().streams_per_connection).unwrap_or(usize::MAX);
+    match text.parse() {
+        Ok(calls) if (1..=most).contains(&calls) => Ok(calls),
+        _ => Err(format!("expected a number from 1 to {most}")),
+    }
+}
+
+/// How a server ends.
+#[derive(Args, Clone, Debug)]
 pub struct DrainArgs {
     /// Milliseconds to serve on after the signal, while health says NOT_SERVING
     #[arg(long, env = "HOLDFAST_LAME_DUCK_MS", default_value_t = 0)]
@@ -152,6 +229,9 @@ pub struct DrainArgs {
     /// Milliseconds that calls in progress may then take to finish
     #[arg(long, env = "HOLDFAST_DRAIN_LIMIT_MS", default_value_t = 20_000)]
     pub drain_limit_ms: u64,
+    /// Cancelled when the end must not take its time any more: a second signal.
+    #[arg(skip)]
+    pub hurry: CancellationToken,
 }
 
 impl DrainArgs {

@@ -49,6 +49,8 @@ pub mod reason {
     pub const CONNECTION_FAILED: &str = "CONNECTION_FAILED";
     /// The connection broke before the answer was complete.
     pub const CONNECTION_LOST: &str = "CONNECTION_LOST";
+    /// The caller makes more calls than it may.
+    pub const RATE_LIMITED: &str = "RATE_LIMITED";
     /// A message is larger than the limit.
     pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
     /// An operator's rule failed the call before it was made.

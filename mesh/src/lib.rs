@@ -34,7 +34,9 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tls;
 pub mod value;
+mod waits;
 
 #[cfg(not(feature = "simulation"))]
 use async_nats as nats;

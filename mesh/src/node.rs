@@ -22,7 +22,7 @@ use crate::{
     admin::{self, Admin},
     bus::{Bus, InvalidBrokerUrl},
     client::{self, Address, Calls, Channel},
-    config::{BusArgs, CallArgs, DataArgs, DrainArgs, HealthArgs, IdentityArgs},
+    config::{BusArgs, CallArgs, DataArgs, DrainArgs, HealthArgs, IdentityArgs, LimitArgs},
     consumer::{self, ConsumerSpec, HandlerError, RetryPolicy, Worker},
     crash_point, deadline,
     event::Received,
@@ -30,8 +30,9 @@ use crate::{
     identity::{IssuerError, ServiceIdentity, Verifier},
     net::TcpListener,
     relay,
-    server::{self, Drain, Routes, ServeError, ServerSpec},
+    server::{self, Drain, Limits, Routes, ServeError, ServerSpec},
     store::{Conn, DatabaseUrl, Migrations, OpenError, Store, StoreError},
+    tls::{Tls, TlsError},
 };
 
 /// Background work ends within this time after the last call, or is cut.
@@ -52,6 +53,9 @@ pub struct NodeArgs {
     /// How it calls others.
     #[command(flatten)]
     pub calls: CallArgs,
+    /// How much it takes.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// How it ends.
     #[command(flatten)]
     pub drain: DrainArgs,
@@ -75,6 +79,9 @@ pub enum NodeError {
     /// Its key.
     #[error("the service has no identity")]
     Identity(#[from] IssuerError),
+    /// Its certificate.
+    #[error("the service has no certificate")]
+    Tls(#[from] TlsError),
     /// Its server.
     #[error("the server cannot be set up")]
     Serve(#[from] ServeError),
@@ -91,8 +98,11 @@ pub struct Node {
     identity: ServiceIdentity,
     verifier: Verifier,
     calls: Calls,
+    limits: Limits,
     drain: Drain,
     health_file: Option<PathBuf>,
+    hurry: CancellationToken,
+    tls: Option<Tls>,
     alone: bool,
     needs_bus: bool,
     shutdown: CancellationToken,
@@ -126,8 +136,11 @@ impl Node {
             identity,
             verifier: args.identity.verifier(name),
             calls: Calls::new(args.calls.settings()),
+            limits: args.limits.limits(),
             drain: args.drain.drain(),
             health_file: args.health.health_file.clone(),
+            hurry: args.drain.hurry.clone(),
+            tls: args.identity.tls()?,
             alone: matches!(url, DatabaseUrl::Sqlite(_)),
             needs_bus: false,
             shutdown,
@@ -169,9 +182,10 @@ impl Node {
         self.stop_workers.clone()
     }
 
-    /// A channel to another service, as this one.
+    /// A channel to another service, as this one; with TLS if this one has a certificate.
     #[must_use]
     pub fn connect(&self, service: &'static str, address: &Address) -> Channel {
+        let address = &address.clone().secured(self.tls.as_ref());
         client::connect_as(service, address, self.identity.clone(), METHODS, &self.calls)
     }
 
@@ -208,10 +222,13 @@ impl Node {
         let routes = admin.routes(routes);
 
         let mut spec = ServerSpec::new(self.name, services, self.verifier.clone())
+            .limits(self.limits)
+            .queue(self.store.waits())
             .drain(self.drain)
             .health_file(self.health_file.clone())
             .ready(store_ready(&self.store));
         spec.services.extend(admin::SERVICES);
+        (spec.hurry, spec.tls) = (self.hurry.clone(), self.tls.clone());
         if self.needs_bus {
             spec = spec.ready(bus_ready(&self.bus));
         }

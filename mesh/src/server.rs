@@ -1,11 +1,12 @@
 //! A gRPC server around a service's routes.
 //!
-//! What happens to a call, outermost first: it is observed (span, duration, status), gets its deadline, is authenticated and authorized by
-//! the contract's rule, takes one of a limited number of places, and reaches the handler, whose panics and odd answers are put right. A
+//! What happens to a call, outermost first: it is observed (span, duration, status), gets its deadline, is let in if there is room for its
+//! priority, is authenticated and authorized by the contract's rule, counted against its caller's quota, and reaches the handler, whose panics and odd answers are put right. A
 //! stream is a call until it ends: deadline, place and measurement are those of all of it, and a drain ends it.
-//! Health and reflection are served beside the routes and need no token. HTTP/2 without TLS only: gRPC-Web, JSON and TLS end at the gateway
-//! or at a mesh proxy.
+//! Health and reflection are served beside the routes and need no token. HTTP/2 only, with [`Tls`] where it is switched on, else without, for one
+//! machine or where a mesh proxy encrypts; gRPC-Web and JSON end at the gateway.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +19,18 @@ use crate::health::{Health, Readiness};
 use crate::identity::Verifier;
 use crate::net::TcpListener;
 use crate::telemetry::rpc::{Observer, Side};
+use crate::tls::Tls;
+use crate::waits::Waits;
 
 mod access;
+mod admission;
 mod answers;
 #[cfg(feature = "simulation")]
 mod arrival;
 mod connections;
 mod deadlines;
 mod observe;
-mod room;
+mod quota;
 mod routes;
 mod rules;
 
@@ -54,10 +58,16 @@ pub struct ServerSpec {
     pub ready: Vec<Readiness>,
     /// How much it takes at once.
     pub limits: Limits,
+    /// Queues inside, by which it notices that it has too much to do.
+    pub(crate) queues: Vec<Waits>,
     /// How it ends.
     pub drain: Drain,
     /// Without this file the process says that it is not alive.
     pub health_file: Option<PathBuf>,
+    /// Cancelled when the end must not take its time any more: what is still in progress is cut.
+    pub hurry: CancellationToken,
+    /// Its certificate, where callers connect with TLS.
+    pub tls: Option<Tls>,
 }
 
 impl ServerSpec {
@@ -71,8 +81,11 @@ impl ServerSpec {
             verifier,
             ready: Vec::new(),
             limits: Limits::default(),
+            queues: Vec::new(),
             drain: Drain::default(),
             health_file: None,
+            hurry: CancellationToken::new(),
+            tls: None,
         }
     }
 
@@ -80,6 +93,20 @@ impl ServerSpec {
     #[must_use]
     pub fn ready(mut self, dependency: Readiness) -> Self {
         self.ready.push(dependency);
+        self
+    }
+
+    /// Sets how much it takes at once.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Adds the queue of a database.
+    #[must_use]
+    pub(crate) fn queue(mut self, waits: &Waits) -> Self {
+        self.queues.push(waits.clone());
         self
     }
 
@@ -103,17 +130,56 @@ impl ServerSpec {
 pub struct Limits {
     /// Calls in progress, over all connections; more are refused with `UNAVAILABLE`. Health is not counted.
     pub calls: usize,
+    /// Takes fewer than `calls` while work waits long for its turn.
+    pub adaptive: bool,
     /// Open connections; more wait in the listener's backlog.
     pub connections: usize,
     /// Calls in progress on one connection (HTTP/2 setting). No fewer than `calls`: a gateway has one connection, and the streams that are
     /// open on it must not keep its other calls waiting.
     pub streams_per_connection: u32,
+    /// How long a connection lives; for ever if `None`.
+    pub age: Option<Age>,
+    /// How often a user may call.
+    pub rates: Rates,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls: 2048, connections: 4096, streams_per_connection: 2048 }
+        Self {
+            calls: 2048,
+            adaptive: true,
+            connections: 4096,
+            streams_per_connection: 2048,
+            // On a simulated machine the clock runs too fast for it.
+            age: (!cfg!(feature = "simulation")).then(Age::default),
+            rates: Rates::default(),
+        }
     }
+}
+
+/// How long a connection lives: callers find new servers, and new certificates are used, within this time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    /// Then its peer is asked to open another one for further calls. Give or take a tenth, so that not all come back at once.
+    pub limit: Duration,
+    /// Calls in progress then have this long before streams are ended and the connection is cut.
+    pub grace: Duration,
+}
+
+impl Default for Age {
+    fn default() -> Self {
+        Self { limit: Duration::from_mins(5), grace: Duration::from_secs(30) }
+    }
+}
+
+/// How many calls a second each user may make to one server, as a burst or spread; without limit if `None`. Services and operators' calls are
+/// not counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    /// That change something.
+    pub commands: Option<NonZeroU32>,
+    /// That only read.
+    pub reads: Option<NonZeroU32>,
 }
 
 /// How a server ends.
@@ -167,16 +233,16 @@ pub async fn serve(
     }
 
     let rules = Arc::new(Rules::new(spec.rules));
-    let closing = CancellationToken::new();
     let stack = ServiceBuilder::new()
         .layer(observe::layer(Observer::new(Side::Server, Some(spec.service.to_owned()), Vec::new()), rules))
         .layer(Arrival::new())
         .layer(deadlines::layer())
+        .layer(admission::layer(&spec))
         .layer(access::layer(spec.verifier))
-        .layer(room::layer(spec.limits.calls, closing.clone()))
+        .layer(quota::layer(spec.limits.rates))
         .layer(answers::layer())
         .service(routes);
-    let mut connections = Connections::new(stack, spec.limits);
+    let mut connections = Connections::new(stack, spec.limits, spec.tls);
 
     tracing::info!(service = spec.service, %address, "listening");
     tokio::select! {
@@ -193,13 +259,13 @@ pub async fn serve(
             lame_duck_ms = spec.drain.lame_duck.as_millis(),
             "no longer ready, still serving"
         );
-        // Only time ends this; the connection accepted last is already a task.
-        let _ = tokio::time::timeout(spec.drain.lame_duck, connections.accept(&listener)).await;
+        // Only time or a second signal ends this; the connection accepted last is already a task.
+        let lame_duck = tokio::time::timeout(spec.drain.lame_duck, connections.accept(&listener));
+        let _ = spec.hurry.run_until_cancelled(lame_duck).await;
     }
     drop(listener);
     health.clear().await;
-    closing.cancel();
-    let cut = connections.drain(spec.drain.limit).await;
+    let cut = connections.drain(spec.drain.limit, &spec.hurry).await;
     tracing::info!(service = spec.service, cut, "stopped");
     Ok(())
 }

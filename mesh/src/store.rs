@@ -20,6 +20,7 @@ use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use diesel::ConnectionError;
 use diesel_migrations::EmbeddedMigrations;
@@ -38,6 +39,7 @@ pub use self::statement::{Bind, Statement, upsert};
 pub use self::types::{Id, InvalidId, InvalidInstant, Micros};
 use self::worker::Queued;
 use crate::telemetry::Carried;
+use crate::waits::Waits;
 
 /// Connections of a service to PostgreSQL, so that seven services leave over forty of a PostgreSQL server's default hundred to others.
 pub const POSTGRES_CONNECTIONS: usize = 8;
@@ -142,6 +144,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     lanes: Lanes,
     signal: Arc<CommitSignal>,
+    waits: Waits,
     #[expect(dead_code, reason = "released when the store is gone, after the connections")]
     lock: Option<FileLock>,
 }
@@ -159,7 +162,7 @@ impl Store {
         open::migrate(url, service, migrations)?;
         let signal = Arc::new(CommitSignal::new());
         let lanes = Lanes::open(url, service, &signal)?;
-        Ok(Self(Arc::new(Inner { lanes, signal, lock })))
+        Ok(Self(Arc::new(Inner { lanes, signal, waits: Waits::default(), lock })))
     }
 
     /// Opens the database only to read it, beside the process that owns it: for an operator's tools. Nothing is migrated; [`Store::write`] answers
@@ -174,7 +177,7 @@ impl Store {
         }
         let signal = Arc::new(CommitSignal::new());
         let lanes = Lanes::open_read_only(url, service, &signal)?;
-        Ok(Self(Arc::new(Inner { lanes, signal, lock: None })))
+        Ok(Self(Arc::new(Inner { lanes, signal, waits: Waits::default(), lock: None })))
     }
 
     /// Runs `work` as one transaction and answers what it answers, after the commit. An error or a panic in it undoes all it wrote and reaches
@@ -215,6 +218,11 @@ impl Store {
         &self.0.signal
     }
 
+    /// How long closures wait for a connection.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.0.waits
+    }
+
     /// Asks the database for a sign of life.
     ///
     /// # Errors
@@ -244,7 +252,12 @@ impl Store {
         }
         // The closure runs on another thread; the events it makes belong to the caller's trace all the same.
         let carried = Carried::current();
-        let (task, answer) = Task::new(move |conn: &mut Conn| carried.run(|| work(conn)), deadline);
+        let (waits, queued) = (self.0.waits.clone(), Instant::now());
+        let work = move |conn: &mut Conn| {
+            waits.note(queued.elapsed());
+            carried.run(|| work(conn))
+        };
+        let (task, answer) = Task::new(work, deadline);
         self.0.lanes.send(wrap(Box::new(task))).await?;
         match answer.await {
             Ok(Ok(result)) => result,

@@ -1,5 +1,6 @@
 //! Real brokers and databases for tests, each test its own. Everything listens on 127.0.0.1 and ends with the test process.
 
+mod authority;
 mod broker;
 mod mesh;
 mod ports;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use diesel_migrations::EmbeddedMigrations;
 use tempfile::TempDir;
 
+pub use self::authority::Authority;
 pub use self::broker::{Broker, Cluster};
 pub use self::mesh::{Running, TestMesh};
 pub use self::ports::free_port;

@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::Request;
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tonic::body::Body;
 
+use super::Address;
 use crate::net::TcpStream;
+use crate::tls::Stream;
 
 /// For the name and the TCP handshake. The call's deadline may be earlier.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -37,7 +39,8 @@ const HEADERS_LIMIT_BYTES: u32 = 32 * 1024;
 pub(super) struct Connection(Arc<Inner>);
 
 struct Inner {
-    authority: Authority,
+    target: &'static str,
+    address: Address,
     current: ArcSwapOption<SendRequest<Body>>,
     /// Held while connecting, so that many calls wait for one attempt.
     last_failure: Mutex<Option<Failure>>,
@@ -59,12 +62,16 @@ struct Failure {
 }
 
 impl Connection {
-    pub(super) fn new(authority: Authority) -> Self {
-        Self(Arc::new(Inner { authority, current: ArcSwapOption::empty(), last_failure: Mutex::default() }))
+    pub(super) fn new(target: &'static str, address: Address) -> Self {
+        Self(Arc::new(Inner { target, address, current: ArcSwapOption::empty(), last_failure: Mutex::default() }))
+    }
+
+    pub(super) fn scheme(&self) -> Scheme {
+        self.0.address.scheme()
     }
 
     pub(super) fn authority(&self) -> &Authority {
-        &self.0.authority
+        self.0.address.authority()
     }
 
     /// Something to send a request with, connecting if need be.
@@ -105,9 +112,10 @@ impl Connection {
 
     async fn connect(&self) -> io::Result<SendRequest<Body>> {
         // The address was checked to have both.
-        let host = self.0.authority.host().trim_start_matches('[').trim_end_matches(']');
-        let port = self.0.authority.port_u16().unwrap_or_default();
-        let stream = open(host, port).await?;
+        let host = self.authority().host().trim_start_matches('[').trim_end_matches(']');
+        let port = self.authority().port_u16().unwrap_or_default();
+        let stream = Stream::Plain(open(host, port).await?);
+        let stream = self.0.address.secure(self.0.target, stream).await?;
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -120,7 +128,7 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        let authority = self.0.authority.clone();
+        let authority = self.authority().clone();
         // It ends by itself when the last sender is dropped, or with the connection.
         spawn_connection(async move {
             if let Err(error) = connection.await {

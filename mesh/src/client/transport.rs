@@ -10,7 +10,6 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http::header::USER_AGENT;
-use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -38,7 +37,7 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) fn new(target: &'static str, address: &Address) -> Self {
-        Self { connection: Connection::new(address.authority().clone()), target }
+        Self { connection: Connection::new(target, address.clone()), target }
     }
 }
 
@@ -88,7 +87,7 @@ async fn exchange(
 /// HTTP/2 wants the whole address in each request; the generated clients know the path only.
 fn complete(request: &mut Request<Body>, connection: &Connection) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(connection.scheme());
     parts.authority = Some(connection.authority().clone());
     *request.uri_mut() = Uri::from_parts(parts).expect("scheme, authority and path make an address");
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(concat!("holdfast/", env!("CARGO_PKG_VERSION"))));

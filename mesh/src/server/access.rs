@@ -12,9 +12,11 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::connections::Peer;
 use super::rules::Target;
 use crate::fault::{Fault, reason};
 use crate::identity::{Principal, Subject, Verifier};
+use crate::tls::PeerIdentity;
 
 pub(super) fn layer(verifier: Verifier) -> AccessLayer {
     AccessLayer { verifier }
@@ -55,7 +57,10 @@ where
         let admitted = match Target::of(&request) {
             Target::Open => Ok(None),
             Target::Unknown => Err(Fault::unimplemented("this server has no such method")),
-            Target::Method(rule) => admit(&self.verifier, request.headers(), rule).map(Some),
+            Target::Method(rule) => {
+                let proven = Peer::of(&request).and_then(|peer| peer.identity.as_ref());
+                admit(&self.verifier, request.headers(), proven, rule).map(Some)
+            }
         };
         match admitted {
             Ok(principal) => {
@@ -71,8 +76,20 @@ where
     }
 }
 
-fn admit(verifier: &Verifier, headers: &HeaderMap, rule: &MethodRule) -> Result<Principal, Fault> {
+/// `proven` is whom the certificate of the connection speaks for, if there is one.
+fn admit(
+    verifier: &Verifier,
+    headers: &HeaderMap,
+    proven: Option<&PeerIdentity>,
+    rule: &MethodRule,
+) -> Result<Principal, Fault> {
     let principal = verifier.verify(bearer(headers)?)?;
+    if let (Some(proven), Some(service)) = (proven, principal.service_name())
+        && !proven.is(service)
+    {
+        let message = "the token is of another service than the certificate";
+        return Err(Fault::unauthenticated(reason::CREDENTIALS_INVALID, message));
+    }
     if allows(rule, &principal) { Ok(principal) } else { Err(denied(rule, &principal)) }
 }
 

@@ -1,4 +1,4 @@
-//! The sockets: accepting them, speaking HTTP/2 on them within limits, and closing them in an orderly way.
+//! The sockets: accepting them, speaking HTTP/2 on them within limits, and closing them in an orderly way, when they are old or the server ends.
 //!
 //! tonic's own server loop is not used because it stops listening at the signal, may wait for ever for a connection that never speaks, and
 //! answers an expired deadline with `CANCELLED`.
@@ -7,13 +7,13 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,10 +21,11 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower::Service;
 
-use super::Limits;
+use super::{Age, Limits};
 use crate::net::{TcpListener, TcpStream};
+use crate::tls::{PeerIdentity, Stream, Tls};
 
-/// A peer must have said the HTTP/2 preface by then.
+/// A peer must have proven itself, where there is TLS, and begun the HTTP/2 preface by then.
 const PREFACE_LIMIT: Duration = Duration::from_secs(10);
 /// In a drain, a connection that never said a word is closed after this: its caller has sent nothing that could be lost.
 const PREFACE_LIMIT_DRAINING: Duration = Duration::from_secs(1);
@@ -47,9 +48,49 @@ pub(super) struct Connections<S> {
     stack: S,
     protocol: http2::Builder<TokioExecutor>,
     places: Arc<Semaphore>,
+    tls: Option<Tls>,
+    age: Option<Age>,
     tasks: TaskTracker,
+    /// Ends streams.
+    closing: CancellationToken,
     drain: CancellationToken,
     cut: CancellationToken,
+}
+
+/// What all calls on one connection have in common; in the extensions of each.
+pub(super) struct Peer {
+    /// Whom it proved to be; `None` without TLS.
+    pub(super) identity: Option<PeerIdentity>,
+    /// Cancelled when its streams have to end.
+    pub(super) closing: CancellationToken,
+    /// Handlers at work.
+    working: AtomicUsize,
+}
+
+impl Peer {
+    fn new(identity: Option<PeerIdentity>, closing: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { identity, closing, working: AtomicUsize::new(0) })
+    }
+
+    /// Of a request that came over a connection.
+    pub(super) fn of<B>(request: &Request<B>) -> Option<&Arc<Self>> {
+        request.extensions().get()
+    }
+
+    /// A handler begins; it is at work until the guard is dropped.
+    pub(super) fn at_work(self: &Arc<Self>) -> AtWork {
+        self.working.fetch_add(1, Ordering::Relaxed);
+        AtWork(self.clone())
+    }
+}
+
+/// A handler at work.
+pub(super) struct AtWork(Arc<Peer>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.working.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl<S> Connections<S>
@@ -57,13 +98,16 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    pub(super) fn new(stack: S, limits: Limits) -> Self {
+    pub(super) fn new(stack: S, limits: Limits, tls: Option<Tls>) -> Self {
         let cut = CancellationToken::new();
         Self {
             stack,
             protocol: protocol(limits),
             places: Arc::new(Semaphore::new(limits.connections)),
+            tls,
+            age: limits.age,
             tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
             drain: cut.child_token(),
             cut,
         }
@@ -93,22 +137,31 @@ where
         }
     }
 
-    fn connection(&self, mut stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
-        let protocol = self.protocol.clone();
-        let service = TowerToHyperService::new(self.stack.clone());
-        let (drain, cut) = (self.drain.clone(), self.cut.clone());
+    fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
+        let (protocol, stack, tls, age) = (self.protocol.clone(), self.stack.clone(), self.tls.clone(), self.age);
+        let (closing, drain, cut) = (self.closing.child_token(), self.drain.clone(), self.cut.clone());
         async move {
             send_at_once(&stream);
             let work = async {
-                if !speaks(&mut stream, &drain).await {
-                    return;
-                }
+                let Some(stream) = greeted(stream, tls.as_ref(), &drain).await else { return };
+                let peer = Peer::new(stream.peer(), closing);
+                let service = Calls { stack, peer: peer.clone() };
                 let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
                 let ended = tokio::select! {
                     ended = connection.as_mut() => ended,
                     () = drain.cancelled() => {
                         connection.as_mut().graceful_shutdown();
                         connection.await
+                    }
+                    grace = grown_old(age) => {
+                        connection.as_mut().graceful_shutdown();
+                        tokio::select! {
+                            ended = connection => ended,
+                            () = outlived(grace, &peer) => {
+                                tracing::debug!("an old connection is cut: its peer does not take what it asked for");
+                                return;
+                            }
+                        }
                     }
                 };
                 if let Err(error) = ended {
@@ -122,11 +175,13 @@ where
         }
     }
 
-    /// Lets the calls in progress finish, for at most `limit`, then cuts what is left. Answers how many connections were cut.
-    pub(super) async fn drain(self, limit: Duration) -> usize {
+    /// Lets the calls in progress finish, for at most `limit` or until `hurry`, then cuts what is left; streams end at once. Answers how many
+    /// connections were cut.
+    pub(super) async fn drain(self, limit: Duration, hurry: &CancellationToken) -> usize {
         self.tasks.close();
+        self.closing.cancel();
         self.drain.cancel();
-        if timeout(limit, self.tasks.wait()).await.is_ok() {
+        if let Some(Ok(())) = hurry.run_until_cancelled(timeout(limit, self.tasks.wait())).await {
             return 0;
         }
         let left = self.tasks.len();
@@ -148,10 +203,22 @@ fn send_at_once(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
-/// Waits for the peer's first byte without taking it; answers whether there was one in time.
-async fn speaks(stream: &mut TcpStream, drain: &CancellationToken) -> bool {
-    let mut byte = [0];
-    let first = stream.peek(&mut byte);
+/// The connection once its peer has begun to speak, and has proven itself where there is TLS. `None` if it did not in time.
+async fn greeted(stream: TcpStream, tls: Option<&Tls>, drain: &CancellationToken) -> Option<Stream> {
+    let greeting = async {
+        let mut stream = Stream::Plain(stream);
+        if !stream.speaks().await {
+            return None;
+        }
+        let Some(tls) = tls else { return Some(stream) };
+        match tls.accept(stream).await {
+            Ok(mut stream) => stream.speaks().await.then_some(stream),
+            Err(error) => {
+                tracing::debug!(%error, "a peer did not prove itself");
+                None
+            }
+        }
+    };
     let limit = async {
         tokio::select! {
             () = sleep(PREFACE_LIMIT) => {}
@@ -159,8 +226,51 @@ async fn speaks(stream: &mut TcpStream, drain: &CancellationToken) -> bool {
         }
     };
     tokio::select! {
-        read = first => matches!(read, Ok(1..)),
-        () = limit => false,
+        greeted = greeting => greeted,
+        () = limit => None,
+    }
+}
+
+/// Waits until a connection is old, which never two are at the same moment; answers how long its calls may then take.
+async fn grown_old(age: Option<Age>) -> Duration {
+    let Some(age) = age else { return std::future::pending().await };
+    sleep(age.limit.mul_f64(rand::random_range(0.9..=1.1))).await;
+    age.grace
+}
+
+/// Waits until nothing is left on an old connection that is worth waiting for. Its calls have `grace` to end; then its streams are ended. A
+/// handler at work is waited for, it has a deadline; a peer that does not take its answers is not.
+async fn outlived(grace: Duration, peer: &Peer) {
+    sleep(grace).await;
+    peer.closing.cancel();
+    loop {
+        sleep(grace).await;
+        if peer.working.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+    }
+}
+
+/// Gives each call its [`Peer`], and begins it as soon as it is there: hyper-util's adapter would begin it when the runtime gets to its task,
+/// and the time until then would be seen by nobody.
+#[derive(Clone)]
+struct Calls<S> {
+    stack: S,
+    peer: Arc<Peer>,
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for Calls<S>
+where
+    S: Service<Request<Incoming>> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    /// Without asking whether the stack is ready: every layer always is, and refuses by an answer.
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(self.peer.clone());
+        self.stack.clone().call(request)
     }
 }
 

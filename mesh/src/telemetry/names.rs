@@ -58,6 +58,15 @@ pub const FAULTS_INJECTED: &str = "holdfast.fault.injected";
 /// What it was: `delay`, `abort` or `hang`.
 pub const FAULT_KIND: &str = "holdfast.fault.kind";
 
+/// Gauge: calls that a server may work on at once, as found.
+pub const ADMISSION_LIMIT: &str = "holdfast.admission.limit";
+/// Gauge: calls in progress, open streams among them.
+pub const ADMISSION_IN_PROGRESS: &str = "holdfast.admission.in_progress";
+/// Counter: calls refused for want of room.
+pub const ADMISSION_REFUSALS: &str = "holdfast.admission.refusals";
+/// The priority of the refused: `new`, `read` or `finish`.
+pub const ADMISSION_PRIORITY: &str = "holdfast.admission.priority";
+
 /// Gauge: committed events that are not published yet.
 pub const OUTBOX_WAITING: &str = "holdfast.outbox.waiting";
 /// Gauge, seconds: how long the oldest of them has waited.

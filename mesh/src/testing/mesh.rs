@@ -11,7 +11,7 @@ use super::{Broker, Publisher, Subscriber, chosen_database, free_port};
 use crate::{
     bus::Bus,
     client::{self, Channel, Credentials},
-    config::{BusArgs, CallArgs, DataArgs, DrainArgs, HealthArgs, IdentityArgs},
+    config::{BusArgs, CallArgs, DataArgs, DrainArgs, HealthArgs, IdentityArgs, LimitArgs},
     identity::{ISSUER, Issuer, KeyDirectory, ServiceIdentity},
     node::{NodeArgs, NodeError},
     store::DatabaseUrl,
@@ -94,10 +94,11 @@ impl TestMesh {
         NodeArgs {
             data: DataArgs { data_dir: self.dir.path().join("data"), database_url: self.database.clone() },
             bus: BusArgs::at(self.broker.as_ref().map_or_else(|| nowhere.to_owned(), Broker::url)),
-            identity: IdentityArgs { keys_dir: self.dir.path().join("keys"), issuer: ISSUER.to_owned() },
+            identity: IdentityArgs { keys_dir: self.dir.path().join("keys"), issuer: ISSUER.to_owned(), tls_dir: None },
             calls: CallArgs::default(),
-            drain: DrainArgs { lame_duck_ms: 0, drain_limit_ms: 5_000 },
             health: HealthArgs::default(),
+            limits: LimitArgs::default(),
+            drain: DrainArgs { lame_duck_ms: 0, drain_limit_ms: 5_000, hurry: CancellationToken::new() },
         }
     }
 

@@ -248,3 +248,27 @@ async fn the_limits_are_announced_in_the_first_frame() {
     drop(stream);
     server.stop().await;
 }
+
+/// A second signal does not wait for what is in progress, and the end is an orderly one.
+#[tokio::test]
+async fn a_second_signal_cuts_what_is_still_in_progress() {
+    let keys = Keys::new();
+    let begun = Arc::new(Notify::new());
+    let begins = begun.clone();
+    let echo = Echo::new(move |_| {
+        begins.notify_one();
+        std::future::pending::<Result<String, Status>>()
+    });
+    let mut spec = keys.spec("back");
+    spec.drain = Drain { lame_duck: Duration::from_secs(3600), limit: Duration::from_secs(3600) };
+    let hurry = spec.hurry.clone();
+    let server = Server::start(spec, echo).await;
+    let channel = server.channel("back", keys.identity("front"));
+    let stuck = mesh::deadline::spawn(async move { call(&channel, "Open", text("")).await });
+    tokio::time::timeout(PATIENCE, begun.notified()).await.unwrap();
+    server.shutdown.cancel();
+    hurry.cancel();
+    server.stopped().await;
+    let status = stuck.await.unwrap().unwrap_err();
+    assert_eq!(reason_of(&status).as_deref(), Some("CONNECTION_LOST"), "{status:?}");
+}

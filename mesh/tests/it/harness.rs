@@ -12,7 +12,7 @@ use http::uri::PathAndQuery;
 use mesh::client::{self, Address, Channel, Credentials};
 use mesh::identity::{Issuer, KeyDirectory, ServiceIdentity, Verifier};
 use mesh::server::{Drain, Routes, ServeError, ServerSpec, serve};
-use proto::contract::{DeadlineBudget, MethodRule, Role};
+use proto::contract::{DeadlineBudget, MethodRule, Priority, Role};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -34,7 +34,8 @@ pub(crate) static RULES: [MethodRule; 3] = [
 ];
 
 const fn rule(path: &'static str, roles: &'static [Role], services: &'static [&'static str]) -> MethodRule {
-    MethodRule { path, roles, services, deadline: BUDGET, no_side_effects: true, idempotent: true }
+    let priority = Priority::New;
+    MethodRule { path, roles, services, deadline: BUDGET, priority, no_side_effects: true, idempotent: true }
 }
 
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<String>, Status>> + Send>>;

@@ -4,6 +4,8 @@
 
 mod access;
 mod admin;
+mod admission;
+mod ageing;
 mod answers;
 mod breaker;
 mod calls;
@@ -14,6 +16,7 @@ mod events;
 mod harness;
 mod identity;
 mod nats_server;
+mod quota;
 mod relay;
 mod replay;
 mod requests;
@@ -21,4 +24,5 @@ mod set_back;
 mod store;
 mod streams;
 mod things;
+mod tls;
 mod trace;

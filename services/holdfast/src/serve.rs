@@ -21,8 +21,8 @@ use crate::signals::Signals;
 /// Runs services in this process until it is told to end.
 ///
 /// Each service has its own port, database, and thread. A first SIGTERM or Ctrl-C ends all of them in order: health says NOT_SERVING, calls in
-/// progress finish, then background work stops. A second one ends the process at once, which loses nothing either. When one service fails, all
-/// end, and the exit code is 1.
+/// progress finish, then background work stops. A second one cuts what is still in progress, a third one ends the process at once, which loses
+/// nothing either. When one service fails, all end, and the exit code is 1.
 ///
 /// A process that runs every service of the mesh audits them in the background, on a thread of its own (--audit-every).
 ///
@@ -103,7 +103,7 @@ fn remedy(service: Service) -> String {
 /// Runs the command.
 ///
 /// # Errors
-/// A port is taken, a service failed, or a second signal cut the orderly end short.
+/// A port is taken, a service failed, or a third signal cut the orderly end short.
 pub async fn run(args: &ServeArgs) -> Result<()> {
     if let Some(parent) = args.parent {
         end_with(parent)?;
@@ -112,16 +112,18 @@ pub async fn run(args: &ServeArgs) -> Result<()> {
     let mut signals = Signals::listen()?;
     let mut fleet = Fleet::start(args, args.listen(remedy)?)?;
     let mut ending = false;
+    let mut hurrying = false;
     let mut failure = None;
     loop {
         // Both arms only receive: what the other one misses stays in its queue.
         tokio::select! {
             () = signals.next() => {
-                if ending {
-                    bail!("ended at once, by a second signal");
+                match (ending, hurrying) {
+                    (false, _) => fleet.stop(),
+                    (true, false) => fleet.hurry(),
+                    (true, true) => bail!("ended at once, by a third signal"),
                 }
-                ending = true;
-                fleet.stop();
+                (hurrying, ending) = (ending, true);
             }
             ended = fleet.next_end() => match ended {
                 None => break,

@@ -20,6 +20,7 @@ const BLOCKING_LIMIT: Duration = Duration::from_secs(1);
 /// Services that run. Dropping it tells them to end, but does not wait.
 pub(crate) struct Fleet {
     shutdown: CancellationToken,
+    hurry: CancellationToken,
     ends: JoinSet<Ended>,
 }
 
@@ -36,7 +37,8 @@ impl Fleet {
     /// # Errors
     /// A thread cannot be started; those already started are told to end.
     pub(crate) fn start(args: &ServeArgs, listeners: Vec<(Service, TcpListener)>) -> Result<Self> {
-        let mut fleet = Self { shutdown: CancellationToken::new(), ends: JoinSet::new() };
+        let hurry = args.node.drain.hurry.clone();
+        let mut fleet = Self { shutdown: CancellationToken::new(), hurry, ends: JoinSet::new() };
         let runs = |service| listeners.iter().any(|(running, _)| *running == service);
         if !args.audit.audit_every.is_zero() && Service::ALL.into_iter().all(runs) {
             start_audit(args, fleet.shutdown.clone())?;
@@ -64,6 +66,11 @@ impl Fleet {
     /// Tells all services to end in order.
     pub(crate) fn stop(&self) {
         self.shutdown.cancel();
+    }
+
+    /// Tells all services to cut what is still in progress.
+    pub(crate) fn hurry(&self) {
+        self.hurry.cancel();
     }
 
     pub(crate) fn is_anything_left(&self) -> bool {
