@@ -225,7 +225,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
-    let mut health = Health::new(&spec.services, spec.health_file).await.map_err(ServeError::HealthFile)?;
+    let mut health = Health::new(&spec.services, spec.health_file.clone()).await.map_err(ServeError::HealthFile)?;
     let mut routes = routes.add_service(health.service());
     // Decoding the descriptors would be a sixth of a simulation.
     if !cfg!(feature = "simulation") {

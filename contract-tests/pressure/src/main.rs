@@ -4,6 +4,7 @@
 //! Times are printed and not asserted: they are the machine's, the promises are ours.
 
 mod breaking;
+mod goodput;
 mod healing;
 mod load;
 mod slow_payment;
@@ -17,6 +18,8 @@ use clap::Parser;
 /// Puts a mesh of processes under load and takes something away from it
 #[derive(Parser)]
 enum Demonstration {
+    /// More is asked than can be done: what is let in is served, what is paid is finished
+    Goodput(goodput::Arguments),
     /// Services that hang, die or are said to be ill are replaced by what watches over them
     Healing(healing::Arguments),
     /// A callee falls ill: its breaker leaves it alone and finds it well again
@@ -41,13 +44,15 @@ async fn main() -> ExitCode {
 
 async fn run(demonstration: &Demonstration) -> Result<()> {
     match demonstration {
+        Demonstration::Goodput(arguments) => goodput::run(arguments).await,
         Demonstration::Healing(arguments) => healing::run(arguments).await,
         Demonstration::Breaker(arguments) => breaking::run(arguments).await,
         Demonstration::SlowPayment(arguments) => slow_payment::run(arguments).await,
         Demonstration::All => {
             healing::run(&healing::Arguments::default()).await?;
             breaking::run(&breaking::Arguments::default()).await?;
-            slow_payment::run(&slow_payment::Arguments::brief()).await
+            slow_payment::run(&slow_payment::Arguments::brief()).await?;
+            goodput::run(&goodput::Arguments::default()).await
         }
     }
 }

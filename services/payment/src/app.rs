@@ -57,6 +57,9 @@ impl Payments {
     /// # Cancel safety
     /// Safe: the drive goes on, and a repeat or the worker finds what it did.
     pub(crate) async fn charge(&self, order: Order) -> Result<Payment, Error> {
+        if self.charges.is_full() {
+            return Err(Error::Overloaded);
+        }
         let by = answer_by();
         let running = self.charges.join_or_start((order.reservation, order.attempt), || {
             let (this, order) = (self.clone(), order.clone());
@@ -81,7 +84,8 @@ impl Payments {
         let by = answer_by();
         let marked = self.request_refund(reservation).await?;
         let store::Marked::Payment(payment) = marked else { return Ok(None) };
-        if !payment.owes_refund() {
+        // Where too many are under way already, the worker finds the mark.
+        if !payment.owes_refund() || self.refunds.is_full() {
             return Ok(Some(*payment));
         }
         let outcome = self.start_refund((*payment).clone()).outcome_by(by).await;

@@ -335,6 +335,9 @@ pub enum Error {
     /// Somebody else is charging right now.
     #[error("the payment is being made")]
     InProgress,
+    /// More payments are under way than this process drives at once; nothing was begun.
+    #[error("too many payments are under way")]
+    Overloaded,
     /// The outcome at the provider is not known.
     #[error("the payment provider gave no answer")]
     ProviderUnavailable,

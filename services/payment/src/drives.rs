@@ -14,6 +14,10 @@ use tokio_util::task::TaskTracker;
 /// A drive's own limit: long enough for every step's limit, so that what was begun is also stored.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Drives of one kind at once. They go on when their callers leave and give up their places at the server, a minute at most, so they have a
+/// limit of their own.
+const DRIVES_MAX: usize = 2048;
+
 /// The drives of this process, at most one for each key.
 pub(crate) struct Drives<K, T>(Arc<Inner<K, T>>);
 
@@ -40,6 +44,11 @@ impl<K, T> Clone for Drives<K, T> {
 impl<K: Copy + Eq + Hash + Send + 'static, T: Clone + Send + Sync + 'static> Drives<K, T> {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Inner { running: Mutex::default(), tasks: TaskTracker::new() }))
+    }
+
+    /// Whether no more should be started for callers.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.running().len() >= DRIVES_MAX
     }
 
     /// Joins the drive of `key`, or starts it as a task of its own with a deadline of its own.
@@ -137,6 +146,26 @@ mod tests {
         }
         let next = drives.join_or_start(key, || async move { 7 });
         assert_eq!(next.outcome().await, Some(7), "a finished drive is not joined");
+    }
+
+    #[tokio::test]
+    async fn there_are_only_so_many_drives_at_once() {
+        let drives: Drives<usize, ()> = Drives::new();
+        let (go, wait) = watch::channel(false);
+        let mut running = Vec::new();
+        for key in 0..DRIVES_MAX {
+            assert!(!drives.is_full());
+            let mut wait = wait.clone();
+            running.push(drives.join_or_start(key, || async move {
+                let _ = wait.wait_for(|go| *go).await;
+            }));
+        }
+        assert!(drives.is_full());
+        go.send_replace(true);
+        for running in running {
+            running.outcome().await.expect("no panic");
+        }
+        assert!(!drives.is_full());
     }
 
     #[tokio::test]

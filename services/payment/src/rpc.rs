@@ -114,6 +114,7 @@ impl From<Error> for Fault {
             Error::Mismatch { payment } => Self::precondition("PAYMENT_MISMATCH", "PAYMENT", name(payment), message),
             Error::MethodUnknown => Self::invalid("payment_method", "PAYMENT_METHOD_UNKNOWN", message),
             Error::InProgress => Self::aborted("PAYMENT_IN_PROGRESS", message).retry_after(SOON),
+            Error::Overloaded => Self::unavailable(reason::OVERLOADED, message, SOON),
             Error::ProviderUnavailable => Self::unavailable("PROVIDER_UNAVAILABLE", message, LATER),
             Error::MileageUnavailable => Self::unavailable("MILEAGE_UNAVAILABLE", message, LATER),
             Error::Store(error) => match &*error {

@@ -55,6 +55,9 @@ pub(crate) enum Error {
     /// Somebody else changed it, again and again or since the etag was read.
     #[error("it was changed at the same time")]
     Conflict,
+    /// More sagas are under way than this process drives at once; nothing was begun.
+    #[error("too many sagas are under way")]
+    Overloaded,
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -97,6 +100,7 @@ impl App {
         customer: String,
         wish: Wish,
     ) -> Result<wire::Reservation, Error> {
+        self.has_room()?;
         let deadline = deadline::current().unwrap_or_else(|| Deadline::after(DEFAULT_BUDGET));
         let (reservation, saga) = intent(request.key, customer, &wish, deadline);
         let (first, first_saga) = (reservation.clone(), saga.clone());
@@ -118,6 +122,11 @@ impl App {
                 self.repeat(request, resource, reservation, saga, deadline).await
             }
         }
+    }
+
+    /// Before a saga is stored that this process would have to drive: it goes on when its caller leaves, and gives up its place at the server.
+    fn has_room(&self) -> Result<(), Error> {
+        if self.driver.is_full() { Err(Error::Overloaded) } else { Ok(()) }
     }
 
     /// The first call with this request id has no stored answer: it is under way, or was undone and may be tried again.

@@ -49,6 +49,9 @@ const LEASE_MARGIN: Duration = Duration::from_secs(2);
 /// Pause before something is tried again: doubled each time, up to the second figure.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
+/// Sagas that one process drives at once, those whose callers have left among them.
+const FLIGHTS_MAX: usize = 2048;
+
 /// How far a saga is.
 #[derive(Clone, Debug)]
 pub(crate) enum Progress {
@@ -149,6 +152,11 @@ impl Driver {
         });
         drop(deadline::spawn(deadline::scope(deadline, task)));
         watcher
+    }
+
+    /// Whether no more should be started: what cannot be driven here should not be begun here.
+    pub(crate) fn is_full(&self) -> bool {
+        self.flights().len() >= FLIGHTS_MAX
     }
 
     /// The progress of a saga that this process drives.

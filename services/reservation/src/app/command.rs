@@ -216,6 +216,7 @@ impl App {
         next: Saga,
         deadline: Deadline,
     ) -> Result<wire::Reservation, Error> {
+        self.has_room()?;
         let (before, after, current) = (seen.saga, next.clone(), command.is_current(&seen.reservation));
         let stored = self.claimed(command, move |conn| {
             let stands = match &before {

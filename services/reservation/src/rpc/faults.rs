@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mesh::{
-    fault::Fault,
+    fault::{Fault, reason},
     store::{Id, StoreError},
     value::format_name,
 };
@@ -67,6 +67,10 @@ pub(super) fn fault(error: Error, about: &About) -> Fault {
             Fault::aborted("REQUEST_IN_PROGRESS", message).retry_after(RETRY_REPEAT_AFTER)
         }
         Error::Conflict => Fault::aborted("ETAG_MISMATCH", "somebody else changed it since; read it again"),
+        Error::Overloaded => {
+            let message = "more reservations are under way than can be driven; try again";
+            Fault::unavailable(reason::OVERLOADED, message, RETRY_AFTER)
+        }
         Error::Store(error) => store_fault(error),
     }
 }
