@@ -7,6 +7,7 @@
 mod job;
 #[cfg_attr(feature = "simulation", path = "store/inline.rs")]
 mod lanes;
+mod late;
 mod open;
 mod signal;
 mod sql;

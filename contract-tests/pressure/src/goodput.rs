@@ -148,7 +148,7 @@ async fn curve(limit: Limit, arguments: &Arguments) -> Result<()> {
             paid.push(until_done(|| customers[0].reserve(&wish)).await.name);
         }
         let rate = peak * times;
-        let (tally, at_once) = tokio::join!(
+        let (tally, put_off) = tokio::join!(
             offer(&customers, &listing, rate, seconds),
             cancel_all(&customers[0], &paid, seconds / u32::try_from(CANCELLED).unwrap_or(1))
         );
@@ -162,8 +162,11 @@ async fn curve(limit: Limit, arguments: &Arguments) -> Result<()> {
             (tally.confirmed_after.quantile(0.99) / 1000).to_string(),
             tally.refused.to_string(),
             (tally.refused_after.quantile(0.99) / 1000).to_string(),
-            format!("{at_once} of {CANCELLED}"),
+            format!("{} of {}", paid.len() - put_off.len(), paid.len()),
         ]);
+        if !put_off.is_empty() {
+            println!("at {times} x some cancelled twice: {put_off:?}");
+        }
         if tally.not_asked > 0 {
             println!("at {times} x: {} more were not asked for, {OPEN_MAX} answers were awaited", tally.not_asked);
         }
@@ -229,21 +232,19 @@ async fn offer(customers: &Arc<[Caller]>, listing: &str, rate: u32, lasts: Durat
     std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Cancels one after the other; answers how many were accepted the first time they were asked for.
-async fn cancel_all(customer: &Caller, names: &[String], every: Duration) -> usize {
+/// Cancels one after the other; answers what was told of those that were not accepted the first time they were asked for.
+async fn cancel_all(customer: &Caller, names: &[String], every: Duration) -> Vec<Told> {
     let mut all = JoinSet::new();
     for (number, name) in (0..).zip(names) {
         let (customer, name) = (customer.clone(), name.clone());
         all.spawn(async move {
             sleep(every * number).await;
-            if customer.cancel(&name).await.is_ok() {
-                return true;
-            }
+            let refused = customer.cancel(&name).await.err()?;
             until_done(|| customer.cancel(&name)).await;
-            false
+            Some(Told::of(&refused))
         });
     }
-    all.join_all().await.into_iter().filter(|at_once| *at_once).count()
+    all.join_all().await.into_iter().flatten().collect()
 }
 
 /// Asks until it is done, as often and as late as it is told.

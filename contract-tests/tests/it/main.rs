@@ -10,6 +10,7 @@ mod booking;
 mod databases;
 mod foreign;
 mod idempotency;
+mod mutual_tls;
 mod operators;
 mod outages;
 mod reconciliation;

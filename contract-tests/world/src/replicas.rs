@@ -28,7 +28,7 @@ impl Replicas {
             replicas.spawn(world, service);
         }
         for service in services {
-            ready(service, replicas.address(world, service)).await;
+            ready(service, replicas.address(world, service).into()).await;
         }
         replicas
     }
@@ -42,7 +42,7 @@ impl Replicas {
     /// Starts one again that was killed.
     pub async fn begin(&mut self, world: &World, service: &'static str) {
         self.spawn(world, service);
-        ready(service, self.address(world, service)).await;
+        ready(service, self.address(world, service).into()).await;
     }
 
     /// Kills one.

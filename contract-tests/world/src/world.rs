@@ -10,11 +10,12 @@ use std::{
 };
 
 use mesh::{
-    client::{self, Channel, Credentials},
+    client::{self, Address, Channel, Credentials},
     health::LIVENESS,
     identity::{Issuer, KeyDirectory, ServiceIdentity},
     store::DatabaseUrl,
     testing::{Broker, chosen_database, eventually, free_port},
+    tls::Tls,
 };
 use proto::contract::Role;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -290,7 +291,12 @@ impl World {
 
     /// Waits until a service says that it serves.
     pub async fn ready(&self, service: &'static str) {
-        ready(service, self.address(service)).await;
+        ready(service, self.address(service).into()).await;
+    }
+
+    /// As [`ready`](Self::ready), of a service that is reached with this certificate.
+    pub async fn ready_over(&self, service: &'static str, tls: &Tls) {
+        ready(service, Address::from(self.address(service)).secured(Some(tls))).await;
     }
 
     pub fn token(&self, subject: &str, role: Role) -> String {
@@ -411,8 +417,8 @@ pub(crate) fn listening(service: &str, port: u16) -> [(String, String); 2] {
     ]
 }
 
-pub(crate) async fn ready(service: &'static str, address: SocketAddr) {
-    let channel = client::connect(service, &address.into(), Credentials::Anonymous);
+pub(crate) async fn ready(service: &'static str, address: Address) {
+    let channel = client::connect(service, &address, Credentials::Anonymous);
     eventually(PATIENCE, || {
         let mut health = HealthClient::new(channel.clone());
         async move {

@@ -5,7 +5,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use super::{Conn, StoreError};
+use super::{Conn, StoreError, late};
 use crate::deadline::Deadline;
 
 /// What comes back: the closure's result, or its panic.
@@ -54,7 +54,7 @@ where
 
     fn run(&mut self, conn: &mut Conn) -> bool {
         let work = self.work.take().expect("a job runs once");
-        let outcome = catch_unwind(AssertUnwindSafe(|| work(conn)));
+        let outcome = late::within(self.deadline, || catch_unwind(AssertUnwindSafe(|| work(conn))));
         let keep = matches!(outcome, Ok(Ok(_)));
         self.outcome = Some(outcome);
         keep

@@ -10,6 +10,8 @@ use diesel::query_dsl::LoadQuery;
 use diesel::query_dsl::methods::ExecuteDsl;
 use diesel::sqlite::SqliteConnection;
 
+use super::late;
+
 /// A connection to one of the two databases. It never leaves the thread that owns it.
 pub enum Conn {
     /// An SQLite file.
@@ -34,8 +36,9 @@ pub trait Exec: ExecuteDsl<SqliteConnection> + ExecuteDsl<PgConnection> + Sized 
     /// Runs the statement; answers the number of rows it touched.
     ///
     /// # Errors
-    /// Whatever the database refuses.
+    /// Whatever the database refuses, and a deadline that has passed: the statement is then not begun.
     fn exec(self, conn: &mut Conn) -> QueryResult<usize> {
+        late::check()?;
         on!(conn, c => ExecuteDsl::execute(self, c))
     }
 }
@@ -49,16 +52,18 @@ pub trait Fetch<'query, Row>:
     /// Every row.
     ///
     /// # Errors
-    /// Whatever the database refuses, and a row that does not fit its type.
+    /// Whatever the database refuses, a row that does not fit its type, and a deadline that has passed.
     fn all(self, conn: &mut Conn) -> QueryResult<Vec<Row>> {
+        late::check()?;
         on!(conn, c => self.internal_load(c)?.collect())
     }
 
     /// The first row, if there is one.
     ///
     /// # Errors
-    /// Whatever the database refuses, and a row that does not fit its type.
+    /// Whatever the database refuses, a row that does not fit its type, and a deadline that has passed.
     fn one(self, conn: &mut Conn) -> QueryResult<Option<Row>> {
+        late::check()?;
         on!(conn, c => self.internal_load(c)?.next().transpose())
     }
 }

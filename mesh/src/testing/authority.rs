@@ -25,7 +25,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key()).expect("a certificate of an authority"))
     }
 
-    /// Writes what `service` proves itself with into `dir`: `ca.crt`, `tls.crt` and `tls.key`, with a SPIFFE ID.
+    /// Writes what `service` proves itself with into `dir`: `ca.crt`, `tls.crt` and `tls.key`, with a SPIFFE ID and a DNS name.
     ///
     /// # Panics
     /// When the folder is not writable.
@@ -68,6 +68,7 @@ fn name(text: &str) -> DistinguishedName {
 fn leaf(service: &str, id: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = name(service);
-    params.subject_alt_names = vec![SanType::URI(id.try_into().expect("an id is ASCII"))];
+    let ascii = |text: &str| text.try_into().expect("names are ASCII");
+    params.subject_alt_names = vec![SanType::URI(ascii(id)), SanType::DnsName(ascii(service))];
     params
 }

@@ -1,6 +1,7 @@
 //! Transactions: all or nothing, each caller alone, and what happens under pressure.
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -214,6 +215,26 @@ async fn late_work_is_rolled_back() {
         store.write(|conn| Ok::<_, StoreError>(things::add(conn, "in time", 1)?)),
     );
     in_time.await.expect("stored");
+}
+
+/// A statement of SQLite's cannot be stopped, but the next one need not begin.
+#[tokio::test]
+async fn late_work_stops_between_its_statements() {
+    let (_dir, url) = database();
+    let store = things::open(&url);
+    let budget = Duration::from_millis(30);
+    let went_on = Arc::new(AtomicBool::new(false));
+    let goes_on = went_on.clone();
+    let slow = store.write(move |conn| {
+        std::thread::sleep(2 * budget);
+        things::add(conn, "late", 1)?;
+        goes_on.store(true, Ordering::Relaxed);
+        Ok::<_, StoreError>(())
+    });
+    assert!(matches!(deadline::scope(Deadline::after(budget), slow).await, Err(StoreError::Deadline)));
+    assert!(!went_on.load(Ordering::Relaxed), "a statement was run for nobody");
+    // The deadline was that one's only.
+    store.write(|conn| Ok::<_, StoreError>(things::add(conn, "next", 1)?)).await.expect("stored");
 }
 
 #[tokio::test]
