@@ -5,6 +5,7 @@
 //! as many, whatever the answers, while other customers cancel what they have paid. Once with the limit that servers find by themselves, once
 //! with a fixed one. Customers, broker and seven processes share this machine: what is asked for costs time that could have served.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,8 @@ struct Tally {
     /// Before the step was over: what comes later is no throughput.
     confirmed: u64,
     late: u64,
-    refused: u64,
+    /// By code and reason.
+    refused: BTreeMap<String, u64>,
     failed: Vec<String>,
     /// Microseconds.
     confirmed_after: Histogram,
@@ -99,9 +101,9 @@ impl Tally {
                 self.confirmed_after.record(micros);
                 *(if in_time { &mut self.confirmed } else { &mut self.late }) += 1;
             }
-            Told::ComeBack(_) => {
+            Told::ComeBack(text) => {
                 self.refused_after.record(micros);
-                self.refused += 1;
+                *self.refused.entry(text).or_default() += 1;
             }
             Told::Failed(text) => self.failed.push(text),
         }
@@ -160,13 +162,14 @@ async fn curve(limit: Limit, arguments: &Arguments) -> Result<()> {
             format!("{goodput} %"),
             (tally.confirmed_after.quantile(0.5) / 1000).to_string(),
             (tally.confirmed_after.quantile(0.99) / 1000).to_string(),
-            tally.refused.to_string(),
+            tally.refused.values().sum::<u64>().to_string(),
             (tally.refused_after.quantile(0.99) / 1000).to_string(),
             format!("{} of {}", paid.len() - put_off.len(), paid.len()),
         ]);
         if !put_off.is_empty() {
             println!("at {times} x some cancelled twice: {put_off:?}");
         }
+        println!("at {times} x: {:?}", tally.refused);
         if tally.not_asked > 0 {
             println!("at {times} x: {} more were not asked for, {OPEN_MAX} answers were awaited", tally.not_asked);
         }
