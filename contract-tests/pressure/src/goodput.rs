@@ -6,6 +6,7 @@
 //! with a fixed one. Customers, broker and seven processes share this machine: what is asked for costs time that could have served.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -209,13 +210,12 @@ async fn offer(customers: &Arc<[Caller]>, listing: &str, rate: u32, lasts: Durat
     let mut open = JoinSet::new();
     let begun = Instant::now();
     let mut clock = interval(TICK);
-    let mut number: usize = 0;
+    let mut next: usize = 0;
     while begun.elapsed() < lasts {
         clock.tick().await;
         while open.try_join_next().is_some() {}
         let due = (begun.elapsed().as_secs_f64() * f64::from(rate)) as usize;
-        for _ in number..due {
-            number += 1;
+        for number in mem::replace(&mut next, due)..due {
             if open.len() >= OPEN_MAX {
                 tally.lock().unwrap_or_else(PoisonError::into_inner).not_asked += 1;
                 continue;

@@ -1,8 +1,9 @@
 //! Who is let in when a server has more calls than it can take. What is not is refused before any work: waiting would only move the queue.
 //!
 //! Two limits hold: of calls that are worked on, which is [found](limit) by how long work waits, and of calls in progress with open streams
-//! among them, which is fixed. Each [`Priority`] may use only its share of both, so that new work is refused first and what was begun can be
-//! finished; operators and health are never refused. A call that would only begin after its deadline is not let in either.
+//! among them, which is fixed. Each [`Priority`] may use only its share of both, so that new work is refused first. What ends something is
+//! counted by itself: however much was begun, there is room to finish it. Operators and health are never refused. A call that would only
+//! begin after its deadline is not let in either.
 //!
 //! A call keeps its place until its answer is complete, so an open stream keeps one too. When its connection closes, because the server ends
 //! or because it is old, an answer that is being waited for ends: a stream may have hours left, and its caller can open it again elsewhere.
@@ -53,6 +54,7 @@ pub(super) fn layer(spec: &ServerSpec) -> AdmissionLayer {
     let meter = opentelemetry::global::meter("holdfast");
     let inner = Arc::new(Inner {
         working: AtomicUsize::new(0),
+        finishing: AtomicUsize::new(0),
         open: AtomicUsize::new(0),
         places: spec.limits.calls,
         limit: Limit::new(spec.limits.calls, adaptive, queues),
@@ -79,6 +81,8 @@ impl<S> Layer<S> for AdmissionLayer {
 struct Inner {
     /// Calls whose handler has not answered yet.
     working: AtomicUsize,
+    /// Those of them that end something.
+    finishing: AtomicUsize,
     /// Calls in progress, those whose answer is being sent among them.
     open: AtomicUsize,
     places: usize,
@@ -91,6 +95,7 @@ struct Inner {
 /// A place; free again when dropped.
 struct Place {
     room: Arc<Inner>,
+    finishes: bool,
     working: bool,
 }
 
@@ -101,11 +106,15 @@ impl Inner {
 
     fn enter(self: &Arc<Self>, priority: Priority) -> Result<Place, Fault> {
         // The place counts itself out again if there was none left.
-        let place = Place { room: self.clone(), working: true };
+        let finishes = priority == Priority::Finish;
+        let place = Place { room: self.clone(), finishes, working: true };
         let open = self.open.fetch_add(1, Ordering::Relaxed);
         let working = self.working.fetch_add(1, Ordering::Relaxed);
+        let finishing = self.finishing.fetch_add(usize::from(finishes), Ordering::Relaxed);
         self.limit.look(working);
-        if open >= share(priority, self.places) || working >= share(priority, self.limit.current()) {
+        let limit = self.limit.current();
+        let has_room = if finishes { finishing < 2 * limit } else { working < share(priority, limit) };
+        if open >= share(priority, self.places) || !has_room {
             self.report.refused(priority);
             return Err(full());
         }
@@ -131,6 +140,7 @@ impl Place {
     fn answered(&mut self) {
         if std::mem::take(&mut self.working) {
             self.room.working.fetch_sub(1, Ordering::Relaxed);
+            self.room.finishing.fetch_sub(usize::from(self.finishes), Ordering::Relaxed);
         }
     }
 }
@@ -274,6 +284,7 @@ mod tests {
         let meter = opentelemetry::global::meter("test");
         Arc::new(Inner {
             working: AtomicUsize::new(0),
+            finishing: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             places,
             limit: Limit::due(places, queue),

@@ -157,7 +157,7 @@ impl Busy {
 /// A70: a server that cannot keep up takes fewer calls, and as many as before once it can.
 #[tokio::test]
 async fn the_limit_falls_while_work_waits_for_its_turn() {
-    const CALLS: usize = 300;
+    const CALLS: usize = 180;
     let keys = Keys::new();
     let (fixed, adaptive) = (Busy::serve(&keys, false), Busy::serve(&keys, true));
     assert_eq!(adaptive.burst(CALLS).await, 0, "a burst on an idle server is served");
@@ -169,7 +169,7 @@ async fn the_limit_falls_while_work_waits_for_its_turn() {
     // One at a time nothing waits, and the limit rises again.
     let recovered = async {
         loop {
-            for _ in 0..500 {
+            for _ in 0..300 {
                 call(&adaptive.channel, "New", text("")).await.unwrap();
             }
             if adaptive.burst(40).await == 0 {

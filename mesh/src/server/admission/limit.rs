@@ -2,8 +2,8 @@
 //!
 //! Latency would be the wrong sign: a slow callee raises it as well, and refusing calls does not mend a callee. Waiting is told by the queues
 //! themselves: that of the runtime (a call accepted and not yet looked at) and those of the database's threads. As long as work waits too
-//! long the limit falls below what was in progress; when it does not, the limit rises. It begins at its greatest, so that a burst on an idle
-//! server is served.
+//! long the limit falls below what was in progress; when it does not, the limit rises, as far as it is used. An idle server has room for a
+//! burst, but not for any: what is let in before the first of it has waited is not known to be too much.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ const EVERY: Duration = Duration::from_millis(100);
 const WAIT_LIMIT: Duration = Duration::from_millis(25);
 /// It never falls below this: a machine that pauses for a moment must not make a server refuse what it can do.
 const LEAST: usize = 32;
+/// What an idle server takes.
+const AT_REST: usize = 256;
 /// The least it falls to at a time, in percent. Sooner it would not see what the last step did.
 const STEEPEST_PERCENT: usize = 70;
 
@@ -37,7 +39,7 @@ impl Limit {
         Self {
             greatest,
             adaptive,
-            current: AtomicUsize::new(greatest),
+            current: AtomicUsize::new(if adaptive { greatest.min(AT_REST) } else { greatest }),
             peak: AtomicUsize::new(0),
             began: Instant::now(),
             next_us: AtomicU64::new(micros(EVERY)),
@@ -84,13 +86,17 @@ impl Limit {
 
 /// What follows the limit `now`, after work has waited for `wait` with at most `peak` calls in progress.
 fn next(now: usize, greatest: usize, wait: Duration, peak: usize) -> usize {
-    let least = LEAST.min(greatest);
+    let (least, at_rest) = (LEAST.min(greatest), AT_REST.min(greatest));
     if wait > WAIT_LIMIT {
         // By Little's law the wait falls as much as what is in progress does; a limit above that would not be felt.
         let percent = usize::try_from(100 * WAIT_LIMIT.as_micros() / wait.as_micros()).unwrap_or(0);
         return (now.min(peak) * percent.max(STEEPEST_PERCENT) / 100).max(least);
     }
-    if wait > WAIT_LIMIT / 2 { now } else { (now + now / 10 + 1).min(greatest) }
+    if wait > WAIT_LIMIT / 2 {
+        return now;
+    }
+    let is_used = 2 * peak >= now;
+    if is_used || now < at_rest { (now + now / 10 + 1).min(greatest) } else { (now - now / 10).max(at_rest) }
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -107,9 +113,13 @@ mod tests {
             let wait = Duration::from_millis(wait_ms);
             assert_eq!(next(now, 2048, wait, peak), expected, "{now}, {wait:?}, {peak}");
         };
-        // Nothing waits: it rises, to its greatest.
-        check(100, 0, 100, 111);
+        // Nothing waits: it rises, as far as it is used, and otherwise comes back to rest.
+        check(100, 0, 0, 111);
+        check(256, 0, 0, 256);
+        check(256, 0, 128, 282);
         check(2048, 0, 2048, 2048);
+        check(2048, 0, 1000, 1844);
+        check(257, 0, 0, 256);
         // In between it stays.
         check(100, 20, 100, 100);
         // Work waits: below what was in progress, by as much as it waits too long, but no more than a step.
@@ -132,6 +142,6 @@ mod tests {
         };
         let overloaded = settle(2048, 200, 10);
         assert!(overloaded < 100, "{overloaded}");
-        assert_eq!(settle(overloaded, 0, 40), 2048);
+        assert!(settle(overloaded, 0, 30) > AT_REST);
     }
 }
