@@ -278,7 +278,7 @@ async fn a_postgres_statement_stops_at_the_deadline() {
 #[tokio::test]
 async fn a_deadlock_s_victim_loses_nothing_but_its_turn() {
     let store = things::open(&postgres().url);
-    let both_hold_one = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let both_hold_one = Arc::new(std::sync::Barrier::new(2));
     let add_both = |first: &'static str, second: &'static str| {
         let both_hold_one = both_hold_one.clone();
         store.write(move |conn| {
