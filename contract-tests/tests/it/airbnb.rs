@@ -442,7 +442,7 @@ async fn under_overload_callers_are_asked_to_come_back_and_nobody_is_lost() {
             });
         }
     }
-    // The limit is 2,048 calls at once. While payment is frozen nobody can have been confirmed: the first answer is a refusal.
+    // More than a server at rest lets in. While payment is frozen nobody can have been confirmed: the first answer is a refusal.
     let first = calls.join_next().await.expect("one of many").expect("no panic");
     assert!(world.is_serving("reservation").await, "overloaded, and well");
     world.freeze("payment", false);
