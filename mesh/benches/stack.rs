@@ -16,7 +16,7 @@ use http::{Request, Response};
 use mesh::client::{self, Address, Breaker, CallSettings, Calls, Credentials, Retry};
 use mesh::identity::{Issuer, KeyDirectory, ServiceIdentity, Verifier};
 use mesh::server::{Routes, ServerSpec, serve};
-use proto::contract::{DeadlineBudget, MethodRule, Role};
+use proto::contract::{DeadlineBudget, MethodRule, Priority, Role};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -33,6 +33,7 @@ static RULES: [MethodRule; 1] = [MethodRule {
     roles: &[Role::Customer],
     services: &["front"],
     deadline: BUDGET,
+    priority: Priority::New,
     no_side_effects: true,
     idempotent: true,
 }];

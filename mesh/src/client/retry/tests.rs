@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use proto::contract::DeadlineBudget;
+use proto::contract::{DeadlineBudget, Priority};
 use tokio::time::Instant;
 use tonic::Status;
 use tower::ServiceExt as _;
@@ -21,7 +21,15 @@ static RULES: [MethodRule; 2] = [rule(SAFE, true), rule(UNSAFE, false)];
 
 const fn rule(path: &'static str, idempotent: bool) -> MethodRule {
     let deadline = DeadlineBudget { default_ms: 2_000, max_ms: 2_000, min_ms: 1 };
-    MethodRule { path, roles: &[], services: &[], deadline, no_side_effects: false, idempotent }
+    MethodRule {
+        path,
+        roles: &[],
+        services: &[],
+        deadline,
+        priority: Priority::New,
+        no_side_effects: false,
+        idempotent,
+    }
 }
 
 /// A request as it reached the callee.
