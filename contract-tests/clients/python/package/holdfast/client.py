@@ -23,11 +23,11 @@ _SERVICE_CONFIG = pathlib.Path(__file__).with_name("service_config.json").read_t
 _OPTIONS = [("grpc.service_config", _SERVICE_CONFIG), ("grpc.service_config_disable_resolution", 1)]
 
 
-def connect(address: str, token: str) -> grpc.Channel:
-    """A channel to https://host:port with the system's certificates, or to http://host:port in plain text."""
+def connect(address: str, token: str, certificates: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+    """A channel to https://host:port with these or the usual certificates, or to http://host:port in plain text."""
     url = urllib.parse.urlsplit(address)
     if url.scheme == "https":
-        channel = grpc.secure_channel(url.netloc, grpc.ssl_channel_credentials(), _OPTIONS)
+        channel = grpc.secure_channel(url.netloc, certificates or grpc.ssl_channel_credentials(), _OPTIONS)
     elif url.scheme == "http":
         channel = grpc.insecure_channel(url.netloc, _OPTIONS)
     else:

@@ -33,13 +33,18 @@ export type Client<S extends DescService> = {
       : never;
 };
 
-/** Calls a service at https://host:port with the usual certificates, or at http://host:port in plain text. */
-export function connect<S extends DescService>(service: S, address: string, token: string): Client<S> & { close(): void } {
+/** Calls a service at https://host:port with these or the usual certificates, or at http://host:port in plain text. */
+export function connect<S extends DescService>(
+  service: S,
+  address: string,
+  token: string,
+  certificates = grpc.credentials.createSsl(),
+): Client<S> & { close(): void } {
   const { protocol, host } = new URL(address);
   if (protocol !== "https:" && protocol !== "http:") {
     throw new TypeError(`${address} begins neither with https:// nor with http://`);
   }
-  const credentials = protocol === "https:" ? grpc.credentials.createSsl() : grpc.credentials.createInsecure();
+  const credentials = protocol === "https:" ? certificates : grpc.credentials.createInsecure();
   const connection = new grpc.Client(host, credentials, {
     "grpc.service_config": JSON.stringify(config),
     "grpc.service_config_disable_resolution": 1,
