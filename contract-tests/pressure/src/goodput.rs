@@ -232,7 +232,7 @@ async fn offer(customers: &Arc<[Caller]>, listing: &str, rate: u32, lasts: Durat
         }
     }
     while open.join_next().await.is_some() {}
-    std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner))
+    mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Cancels one after the other; answers what was told of those that were not accepted the first time they were asked for.

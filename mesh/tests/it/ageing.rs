@@ -1,4 +1,5 @@
-//! Connections that grow old: their calls end, further ones go over new connections.
+//! Connections that grow old: their calls end, further ones go over new connections. Their callers are users: a service would repeat a call that
+//! was lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,6 +8,7 @@ use std::time::Duration;
 use mesh::fault::reason_of;
 use mesh::net::TcpListener;
 use mesh::server::{Age, Routes};
+use proto::contract::Role;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -44,7 +46,7 @@ async fn calls_go_over_new_connections_and_none_is_lost() {
     spec.limits.age = age(50, 60_000);
     let server = Server::start(spec, Echo::new(|request| async move { Ok(request.into_inner()) })).await;
     let (address, connections) = count_connections(server.address).await;
-    let channel = channel("back", address, keys.identity("front"));
+    let channel = channel("back", address, keys.user(&[Role::Customer]));
     let callers = async {
         let mut callers = JoinSet::new();
         for _ in 0..8 {
@@ -87,7 +89,7 @@ async fn a_call_that_outlives_its_connection_s_age_and_grace_is_answered() {
     )
     .await;
     let (address, connections) = count_connections(server.address).await;
-    let channel = channel("back", address, keys.identity("front"));
+    let channel = channel("back", address, keys.user(&[Role::Customer]));
     let slow = channel.clone();
     let slow = mesh::deadline::spawn(async move { call(&slow, "Open", within("slow", Duration::from_secs(9))).await });
     // Ages and graces of several connections pass.
@@ -110,7 +112,7 @@ async fn a_stream_ends_with_its_connection_s_grace_and_its_caller_may_come_back(
     spec.limits.age = age(50, 50);
     let many = Many::new(|request| one_then_silence(request.into_inner()));
     let server = Server::start_routes(spec, Routes::new(many)).await;
-    let channel = server.channel("back", keys.identity("front"));
+    let channel = server.channel("back", keys.user(&[Role::Customer]));
     for _ in 0..2 {
         let mut messages = open(&channel, "Open", text("first")).await.unwrap();
         let ended = async {

@@ -161,7 +161,7 @@ async fn a_call_that_does_not_end_is_cut_at_the_limit() {
     let mut spec = keys.spec("back");
     spec.drain.limit = Duration::from_millis(200);
     let server = Server::start(spec, echo).await;
-    let channel = server.channel("back", keys.identity("front"));
+    let channel = server.channel("back", keys.user(&[Role::Customer]));
     let stuck = mesh::deadline::spawn(async move { call(&channel, "Open", text("")).await });
     tokio::time::timeout(PATIENCE, begun.notified()).await.unwrap();
     server.stop().await;
@@ -263,7 +263,7 @@ async fn a_second_signal_cuts_what_is_still_in_progress() {
     spec.drain = Drain { lame_duck: Duration::from_secs(3600), limit: Duration::from_secs(3600) };
     let hurry = spec.hurry.clone();
     let server = Server::start(spec, echo).await;
-    let channel = server.channel("back", keys.identity("front"));
+    let channel = server.channel("back", keys.user(&[Role::Customer]));
     let stuck = mesh::deadline::spawn(async move { call(&channel, "Open", text("")).await });
     tokio::time::timeout(PATIENCE, begun.notified()).await.unwrap();
     server.shutdown.cancel();

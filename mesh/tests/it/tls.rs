@@ -192,7 +192,7 @@ async fn certificates_are_replaced_under_load_and_no_call_fails() {
     spec.tls = Some(certificates.of("back"));
     spec.limits.age = Some(Age { limit: Duration::from_millis(30), grace: Duration::from_secs(60) });
     let server = Server::start(spec, Echo::new(|request| async move { Ok(request.into_inner()) })).await;
-    let channel = channel(&server, Some(&certificates.of("front")), keys.identity("front"));
+    let channel = channel(&server, Some(&certificates.of("front")), keys.user(&[Role::Customer]));
     let (done, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut callers = JoinSet::new();
     for _ in 0..4 {
