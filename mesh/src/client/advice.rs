@@ -6,7 +6,7 @@ use http::HeaderMap;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
 
-use crate::fault::{Fault, retry_delay_of};
+use crate::fault::{Fault, reason, reason_of, retry_delay_of};
 
 /// Milliseconds to wait before the call is repeated; a negative number forbids it.
 pub(crate) const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -18,17 +18,26 @@ pub(super) struct Advice {
     pub(super) after: Option<Duration>,
     /// Not at all: whoever answered has taken that decision already.
     pub(super) never: bool,
+    /// The callee has certainly not begun.
+    pub(super) untouched: bool,
 }
+
+/// The reasons of answers that say so.
+const UNTOUCHED: [&str; 5] =
+    [reason::CONNECTION_FAILED, reason::OVERLOADED, reason::SHUTTING_DOWN, super::BREAKER_OPEN, super::BULKHEAD_FULL];
 
 impl Advice {
     pub(super) fn of(said: &HeaderMap) -> Self {
         let pushback = said.get(PUSHBACK).map(|value| value.to_str().ok().and_then(|text| text.parse::<u32>().ok()));
-        let info = Status::from_header_map(said).as_ref().and_then(retry_delay_of);
+        let status = Status::from_header_map(said);
+        let info = status.as_ref().and_then(retry_delay_of);
+        let reason = status.as_ref().and_then(reason_of);
+        let untouched = reason.is_some_and(|reason| UNTOUCHED.contains(&reason.as_str()));
         match pushback {
             // Negative, or nothing that can be read: both forbid it.
-            Some(None) => Self { after: info, never: true },
-            Some(Some(ms)) => Self { after: info.max(Some(Duration::from_millis(ms.into()))), never: false },
-            None => Self { after: info, never: false },
+            Some(None) => Self { after: info, never: true, untouched },
+            Some(Some(ms)) => Self { after: info.max(Some(Duration::from_millis(ms.into()))), never: false, untouched },
+            None => Self { after: info, never: false, untouched },
         }
     }
 }
@@ -57,7 +66,7 @@ mod tests {
             let mut headers = response.headers().clone();
             headers
                 .extend(pushback.map(|text| (http::HeaderName::from_static(PUSHBACK), HeaderValue::from_static(text))));
-            let expected = Advice { after: after_ms.map(Duration::from_millis), never };
+            let expected = Advice { after: after_ms.map(Duration::from_millis), never, untouched: false };
             assert_eq!(Advice::of(&headers), expected, "{info_ms:?} and {pushback:?}");
         };
         check(None, None, None, false);
@@ -73,6 +82,6 @@ mod tests {
     fn a_final_answer_forbids_another_attempt() {
         let status = final_answer(Fault::unavailable("TEST", "", Duration::from_millis(5)));
         let advice = Advice::of(status.into_http::<tonic::body::Body>().headers());
-        assert_eq!(advice, Advice { after: Some(Duration::from_millis(5)), never: true });
+        assert_eq!(advice, Advice { after: Some(Duration::from_millis(5)), never: true, untouched: false });
     }
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
 use proto::contract::MethodRule;
@@ -157,18 +157,23 @@ impl Policy {
                 return Ok(response);
             }
         };
+        // What was answered so far: of a callee that may have begun, if any attempt reached it. That a later one did not says nothing of that.
+        let mut begun = None;
         for attempt in 1.. {
             let response = inner.call(request_of(&parts, message.clone(), attempt)).await?;
             if !self.has_failed(&response) {
                 return Ok(response);
             }
-            match self.pause(response.headers(), attempt, deadline) {
+            let advice = Advice::of(response.headers());
+            let answer = if advice.untouched { begun.take().unwrap_or(response) } else { response };
+            match self.pause(advice, attempt, deadline) {
                 Ok(pause) => tokio::time::sleep(pause).await,
                 Err(stop) => {
                     self.give_up(method, stop);
-                    return Ok(response);
+                    return Ok(answer);
                 }
             }
+            begun = Some(answer);
             self.note(method, attempt);
         }
         unreachable!("the attempts are limited")
@@ -186,9 +191,8 @@ impl Policy {
     }
 
     /// How long to wait before the attempt after this one.
-    fn pause(&self, said: &HeaderMap, attempt: u32, deadline: Option<Deadline>) -> Result<Duration, Stop> {
+    fn pause(&self, advice: Advice, attempt: u32, deadline: Option<Deadline>) -> Result<Duration, Stop> {
         let Retry { attempts, backoff, patience, .. } = self.settings;
-        let advice = Advice::of(said);
         let asked = advice.after.unwrap_or_default();
         if advice.never || asked > patience {
             return Err(Stop::Callee);

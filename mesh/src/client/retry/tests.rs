@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::chain::Chain;
 use crate::client::advice::final_answer;
-use crate::fault::Fault;
+use crate::fault::{Fault, reason, reason_of};
 
 const SAFE: &str = "/mesh.test.v1.Retry/Safe";
 const UNSAFE: &str = "/mesh.test.v1.Retry/Unsafe";
@@ -202,6 +202,26 @@ async fn no_pause_goes_past_the_deadline() {
     let answer = bench.call_with(SAFE, Vec::new(), Duration::from_millis(100)).await;
     assert_eq!((answer, bench.callee.seen()), (Some(Code::Unavailable), 1));
     assert_eq!(began.elapsed(), Duration::ZERO, "it is told at once");
+}
+
+/// An attempt that may have done its work is not forgotten because the next one found nobody.
+#[tokio::test(start_paused = true)]
+async fn what_may_have_begun_is_told_rather_than_what_was_not() {
+    let (lost, failed) = (reason::CONNECTION_LOST, reason::CONNECTION_FAILED);
+    let check = async |reasons: &[&'static str], expected: &str| {
+        let bench = Bench::new(Retry::default());
+        bench.answer(reasons.iter().map(|reason| Fault::unavailable(*reason, "", Duration::ZERO).into()));
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = SAFE.parse().unwrap();
+        let response = bench.retries.clone().oneshot(request).await.unwrap();
+        let told = Status::from_header_map(response.headers()).and_then(|status| reason_of(&status));
+        assert_eq!(told.as_deref(), Some(expected), "{reasons:?}");
+    };
+    check(&[lost, failed, failed], lost).await;
+    check(&[failed, lost, failed], lost).await;
+    check(&[failed, failed, lost], lost).await;
+    check(&[failed, failed, reason::OVERLOADED], failed).await;
+    check(&["BUSY", lost, failed], lost).await;
 }
 
 #[tokio::test(start_paused = true)]
