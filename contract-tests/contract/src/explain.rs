@@ -52,6 +52,10 @@ pub fn explain(rule: &Rule) -> Guide {
             "callers repeat what must not be repeated, or do not repeat what may",
             &["declare idempotency_level", BESIDE],
         ),
+        "SEM_IDEMPOTENCY_KEY_CHANGED" => guide(
+            "callers that repeat a call: it is done twice, or another call is taken for its repeat and never done",
+            &[LEAVE, "add an RPC with the new key, deprecate the old", NEXT],
+        ),
         "SEM_ACCESS_NARROWED" => guide("callers of that role get PERMISSION_DENIED", &[LEAVE, BESIDE]),
         "SEM_DEADLINE_LOWERED" => guide("calls that were in time get DEADLINE_EXCEEDED", &[LEAVE, BESIDE]),
         "SEM_ERROR_REASON_LOST" | "SEM_ERROR_CODE_CHANGED" => guide(

@@ -117,6 +117,7 @@ rules! {
     SEM_HTTP_BINDING_LOST Meaning "an HTTP binding is gone";
     SEM_HTTP_BINDING_CHANGED Meaning "an HTTP binding's verb, path, body or response_body changed";
     SEM_IDEMPOTENCY_UNDECLARED Meaning "a new RPC does not say whether it can be repeated";
+    SEM_IDEMPOTENCY_KEY_CHANGED Meaning "other fields of a request make a call a repeat, or none are named any more";
     SEM_ACCESS_NARROWED Meaning "a role or service may no longer call an RPC";
     SEM_ACCESS_WIDENED Notice "another role or service may call an RPC";
     SEM_DEADLINE_LOWERED Meaning "an RPC is given less time, or asks for more";

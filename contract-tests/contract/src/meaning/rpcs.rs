@@ -12,6 +12,7 @@ const HTTP: [i32; 2] = [OPTIONS, 72_295_728];
 const ACCESS: [i32; 2] = [OPTIONS, 50001];
 const DEADLINE: [i32; 2] = [OPTIONS, 50002];
 const ERRORS: [i32; 2] = [OPTIONS, 50003];
+const IDEMPOTENCY_KEY: [i32; 2] = [OPTIONS, 50005];
 pub(crate) const IDEMPOTENT: i32 = 2;
 pub(crate) const NO_SIDE_EFFECTS: i32 = 1;
 
@@ -19,6 +20,7 @@ pub(crate) fn compare(diff: &mut Diff<'_>, old: &MethodDescriptor, new: &MethodD
     access(diff, old, new);
     deadline(diff, old, new);
     errors(diff, old, new);
+    idempotency_key(diff, old, new);
     http(diff, old, new);
 }
 
@@ -96,6 +98,32 @@ fn errors(diff: &mut Diff<'_>, old: &MethodDescriptor, new: &MethodDescriptor) {
         let message = format!("{reason} is declared");
         diff.add(&rules::SEM_ERROR_REASON_ADDED, at(new, &ERRORS), new.full_name(), message);
     }
+}
+
+/// One that is declared for the first time promises more; any other change takes repeats for new calls, or new calls for
+/// repeats.
+fn idempotency_key(diff: &mut Diff<'_>, old: &MethodDescriptor, new: &MethodDescriptor) {
+    let (was, is) = (key(old), key(new));
+    if was.is_empty() || was == is {
+        return;
+    }
+    let message = if is.is_empty() {
+        format!("no longer says that {} make a call a repeat", joined(&was))
+    } else {
+        format!("what makes a call a repeat changed from {} to {}", joined(&was), joined(&is))
+    };
+    diff.add(&rules::SEM_IDEMPOTENCY_KEY_CHANGED, at(new, &IDEMPOTENCY_KEY), new.full_name(), message);
+}
+
+/// The fields that name what a call does.
+fn key(rpc: &MethodDescriptor) -> BTreeSet<String> {
+    let fields = extension(&rpc.options(), "holdfast.options.v1.idempotency_key");
+    let fields = fields.as_ref().and_then(Value::as_list).unwrap_or_default();
+    fields.iter().filter_map(|field| field.as_str().map(str::to_owned)).collect()
+}
+
+fn joined(fields: &BTreeSet<String>) -> String {
+    fields.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Each declared reason with its status codes.

@@ -71,6 +71,11 @@ static CATALOGUE: &[Case] = &[
     (replace(VOUCHER, "rpc GetVoucher(", "code: NOT_FOUND", "code: ABORTED"), &[("SEM_ERROR_CODE_CHANGED", "holdfast.voucher.v1.VoucherService.GetVoucher")]),
     (replace(VOUCHER, "rpc GetVoucher(", "    option (holdfast.options.v1.errors)", "    option (holdfast.options.v1.errors) = {\n      code: ABORTED\n      reason: \"BUSY\"\n    };\n    option (holdfast.options.v1.errors)"),
      &[("SEM_ERROR_REASON_ADDED", "holdfast.voucher.v1.VoucherService.GetVoucher")]),
+    (replace(MILEAGE, "rpc AccrueMileage(", "idempotency_key) = \"payment\"", "idempotency_key) = \"reservation\""), &[("SEM_IDEMPOTENCY_KEY_CHANGED", "holdfast.mileage.v1.AccrualService.AccrueMileage")]),
+    (replace(MILEAGE, "rpc AccrueMileage(", "    option (holdfast.options.v1.idempotency_key) = \"payment\";\n", ""), &[("SEM_IDEMPOTENCY_KEY_CHANGED", "holdfast.mileage.v1.AccrualService.AccrueMileage")]),
+    (replace(PAYMENT, "rpc ChargePayment(", "    option (holdfast.options.v1.idempotency_key) = \"attempt\";\n", ""), &[("SEM_IDEMPOTENCY_KEY_CHANGED", "holdfast.payment.v1.ChargeService.ChargePayment")]),
+    (replace(PAYMENT, "rpc RefundPayment(", "idempotency_key) = \"reservation\";", "idempotency_key) = \"reservation\";\n    option (holdfast.options.v1.idempotency_key) = \"reason\";"), &[("SEM_IDEMPOTENCY_KEY_CHANGED", "holdfast.payment.v1.ChargeService.RefundPayment")]),
+    (replace(VOUCHER, "rpc GetVoucher(", "    option (holdfast.options.v1.errors)", "    option (holdfast.options.v1.idempotency_key) = \"name\";\n    option (holdfast.options.v1.errors)"), &[]),
     // Events.
     (replace(VOUCHER_EVENTS, "message VoucherIssued", "stream: \"VOUCHER\"", "stream: \"OTHER\""), &[("SEM_EVENT_STREAM_CHANGED", "holdfast.voucher.v1.VoucherIssued")]),
     (replace(VOUCHER_EVENTS, "message VoucherIssued", "issued.v1.{id}", "issued.v2.{id}"), &[("SEM_EVENT_SUBJECT_CHANGED", "holdfast.voucher.v1.VoucherIssued")]),
