@@ -4,7 +4,6 @@
 //! The RPCs come from the contract: one that changes something and has no case in [`cases`] fails.
 
 mod cases;
-mod raw;
 
 use std::{path::Path, time::Duration};
 
@@ -17,6 +16,7 @@ use tonic_types::StatusExt;
 use world::{
     PATIENCE, World,
     caller::{reason, request_id},
+    raw,
 };
 
 use cases::{Call, Stage};

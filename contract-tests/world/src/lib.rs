@@ -4,6 +4,8 @@
 pub mod caller;
 pub mod link;
 pub mod offers;
+pub mod proxy;
+pub mod raw;
 mod replicas;
 mod tables;
 mod world;

@@ -1,7 +1,6 @@
 //! The checks find what they are for: real servers with one fault planted before them, each found by a check whose name says what is wrong.
 
 mod plants;
-mod proxy;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,7 +13,7 @@ use prost::Message;
 use proto::contract::{FILE_DESCRIPTOR_SET, Role};
 use proto::listing::v1::{Listing, ListingRegistered};
 use provider::{Check, Credentials, Endpoints, Failure, Model, ModelError, Plan, Suite, Target, checks};
-use proxy::{Plant, start};
+use world::proxy::{Plant, start};
 use world::{SERVICES, World};
 
 /// Whoever waits longer for what a fault keeps from coming only tests our patience.

@@ -17,7 +17,7 @@ use world::World;
 use world::caller::request_id;
 use world::offers;
 
-use crate::proxy::{Call, Plant, Reply};
+use world::proxy::{Call, Plant, Reply};
 
 /// A field that no contract of ours has, with the text "new".
 const NEW_FIELD: &[u8] = &[0xfa, 0xff, 0xff, 0xff, 0x0f, 3, b'n', b'e', b'w'];

@@ -19,10 +19,8 @@ use proto::{
 use world::{
     PATIENCE, World,
     caller::{Caller, request_id, stay, today, wish, wish_on, won},
-    offers,
+    offers, raw,
 };
-
-use super::raw;
 
 /// A call that can be made again.
 #[derive(Clone)]

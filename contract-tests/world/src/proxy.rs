@@ -1,4 +1,4 @@
-//! A server between the checks and the real one that does one thing wrong.
+//! A server between callers and the real one that listens, or does one thing wrong.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,16 +22,23 @@ const PREFIX_BYTES: usize = 5;
 
 /// What a caller sends.
 #[derive(Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) headers: HeaderMap,
+pub struct Call {
+    /// `/service/Method`.
+    pub path: String,
+    /// Metadata.
+    pub headers: HeaderMap,
     /// The first message.
-    pub(crate) message: Vec<u8>,
+    pub message: Vec<u8>,
     /// As it came, if the message is left alone.
     raw: Bytes,
 }
 
 impl Call {
-    pub(crate) fn authorize(&mut self, token: &str) {
+    /// Changes whose call it is.
+    ///
+    /// # Panics
+    /// When a token is not ASCII.
+    pub fn authorize(&mut self, token: &str) {
         let value = format!("Bearer {token}").parse().expect("a token is ASCII");
         self.headers.insert("authorization", value);
     }
@@ -39,58 +46,78 @@ impl Call {
 
 /// What the caller gets.
 #[derive(Clone, Debug)]
-pub(crate) struct Reply {
-    pub(crate) message: Option<Vec<u8>>,
-    pub(crate) end: Result<(), Status>,
+pub struct Reply {
+    /// The message, if there is one.
+    pub message: Option<Vec<u8>>,
+    /// How the call ended.
+    pub end: Result<(), Status>,
 }
 
 impl Reply {
-    pub(crate) fn ok(message: Vec<u8>) -> Self {
+    /// A message, and all is well.
+    #[must_use]
+    pub fn ok(message: Vec<u8>) -> Self {
         Self { message: Some(message), end: Ok(()) }
     }
 
-    pub(crate) fn empty() -> Self {
+    /// All is well, and there is no message.
+    #[must_use]
+    pub fn empty() -> Self {
         Self { message: None, end: Ok(()) }
     }
 
-    pub(crate) fn refused(status: impl Into<Status>) -> Self {
+    /// A refusal.
+    pub fn refused(status: impl Into<Status>) -> Self {
         Self { message: None, end: Err(status.into()) }
     }
 
-    pub(crate) fn code(&self) -> Code {
+    /// How it ended.
+    #[must_use]
+    pub fn code(&self) -> Code {
         self.end.as_ref().err().map_or(Code::Ok, Status::code)
     }
 }
 
-type Before = Box<dyn Fn(&mut Call) -> Option<Reply> + Send + Sync>;
-type Besides = Box<dyn Fn() -> Call + Send + Sync>;
-type After = Box<dyn Fn(&Call, &mut Reply) + Send + Sync>;
+/// Changes what is passed on, or answers itself.
+pub type Before = Box<dyn Fn(&mut Call) -> Option<Reply> + Send + Sync>;
+/// Makes a call that nobody asked for.
+pub type Besides = Box<dyn Fn() -> Call + Send + Sync>;
+/// Changes what comes back.
+pub type After = Box<dyn Fn(&Call, &mut Reply) + Send + Sync>;
 
 /// One wrong behaviour.
-pub(crate) struct Plant {
+pub struct Plant {
     /// Paths that end so are concerned.
-    pub(crate) path: &'static str,
+    pub path: &'static str,
     /// Changes what is passed on, or answers itself.
-    pub(crate) before: Before,
+    pub before: Before,
     /// Changes what comes back.
-    pub(crate) after: Option<After>,
+    pub after: Option<After>,
     /// A call that is made besides, with the trace of the one that is asked for.
-    pub(crate) besides: Option<(&'static str, Besides)>,
+    pub besides: Option<(&'static str, Besides)>,
 }
 
 impl Call {
-    pub(crate) fn new(message: Vec<u8>, token: &str) -> Self {
+    /// With this token.
+    ///
+    /// # Panics
+    /// When the token is not ASCII.
+    #[must_use]
+    pub fn new(message: Vec<u8>, token: &str) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/grpc"));
         headers.insert("te", HeaderValue::from_static("trailers"));
-        let mut call = Self { headers, message, raw: Bytes::new() };
+        let mut call = Self { path: String::new(), headers, message, raw: Bytes::new() };
         call.authorize(token);
         call
     }
 }
 
 /// Starts one before `upstream`; it ends with the runtime.
-pub(crate) async fn start(upstream: SocketAddr, plant: Arc<Plant>) -> SocketAddr {
+///
+/// # Panics
+/// When no port is free.
+pub async fn start(upstream: SocketAddr, plant: Arc<Plant>) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
     let mut connector = HttpConnector::new();
@@ -128,7 +155,7 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let raw = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let message = raw.get(PREFIX_BYTES..).unwrap_or_default().to_vec();
-        let mut call = Call { headers: parts.headers, message, raw };
+        let mut call = Call { path: path.clone(), headers: parts.headers, message, raw };
         if let Some((path, besides)) = &self.plant.besides {
             let besides = besides();
             let mut headers = besides.headers.clone();

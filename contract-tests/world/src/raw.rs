@@ -1,7 +1,7 @@
 //! Calls in bytes: the answer as it came over the wire.
 
+use bytes::{Buf, BufMut};
 use mesh::client::Channel;
-use prost::bytes::{Buf, BufMut};
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -9,11 +9,17 @@ use tonic::{
     codegen::http::uri::PathAndQuery,
 };
 
-/// Calls the method at this path.
-pub(super) async fn call(channel: &Channel, path: &'static str, body: &[u8]) -> Result<Vec<u8>, Status> {
+/// Calls the method at this path, `/service/Method`.
+///
+/// # Errors
+/// It is refused.
+///
+/// # Panics
+/// When it is no path.
+pub async fn call(channel: &Channel, path: &str, body: &[u8]) -> Result<Vec<u8>, Status> {
     let mut grpc = Grpc::new(channel.clone());
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let answer = grpc.unary(Request::new(body.to_vec()), PathAndQuery::from_static(path), Raw).await?;
+    let answer = grpc.unary(Request::new(body.to_vec()), PathAndQuery::try_from(path).expect("a path"), Raw).await?;
     Ok(answer.into_inner())
 }
 
