@@ -1,7 +1,7 @@
 //! Compiles the contracts without protoc and writes, besides the usual code, what their options say.
 //!
 //! From one set of encoded descriptors come: messages, clients and servers (`contracts.rs`), validation and event rules
-//! (`rules.rs`), the table of methods (`methods.rs`) and the descriptors themselves (`descriptors.binpb`).
+//! (`rules.rs`), the table of methods (`methods.rs`), every message by name (`reencode.rs`) and the descriptors themselves (`descriptors.binpb`).
 
 #[path = "build/options.rs"]
 mod options;
@@ -33,6 +33,7 @@ fn main() -> Result<()> {
 
     fs::write(out.join("methods.rs"), rules::methods(&pool)?)?;
     fs::write(out.join("rules.rs"), rules::messages(&pool)?)?;
+    fs::write(out.join("reencode.rs"), rules::reencode(&pool))?;
     generate(&encoded, &pool, &out)
 }
 

@@ -125,6 +125,23 @@ pub(crate) fn messages(pool: &DescriptorPool) -> Result<String> {
     Ok(code)
 }
 
+/// `reencode`: the code of any message, found by name.
+pub(crate) fn reencode(pool: &DescriptorPool) -> String {
+    let mut code = String::from(
+        "/// Decodes a message and encodes it again, as servers and clients do; `None` if none of ours has the name.\n///\n\
+         /// # Errors\n/// The bytes are not the message.\n\
+         pub fn reencode(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, prost::DecodeError>> {\n    \
+         fn again<M: prost::Message + Default>(bytes: &[u8]) -> Result<Vec<u8>, prost::DecodeError> {\n        \
+         Ok(M::decode(bytes)?.encode_to_vec())\n    }\n    Some(match name {\n",
+    );
+    for descriptor in ours(pool) {
+        let path = rust_path(&descriptor);
+        writeln!(code, "        {:?} => again::<crate::generated::{path}>(bytes),", descriptor.full_name())
+            .expect("writing to a String cannot fail");
+    }
+    code + "        _ => return None,\n    })\n}\n"
+}
+
 /// Messages for which `Debug` is written here.
 pub(crate) fn redacted(pool: &DescriptorPool) -> Vec<String> {
     ours(pool)

@@ -16,6 +16,9 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 
 include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 
+#[cfg(feature = "reencode")]
+include!(concat!(env!("OUT_DIR"), "/reencode.rs"));
+
 /// What a user may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {

@@ -31,10 +31,12 @@ pub mod release;
 pub mod report;
 mod rules;
 pub mod service_config;
+mod sample;
 mod set;
 pub mod sources;
 mod structure;
 mod surface;
+pub mod vectors;
 mod version;
 pub mod waivers;
 

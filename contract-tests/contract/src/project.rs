@@ -41,6 +41,12 @@ impl Project {
         self.root.join("contract-tests/waivers.toml")
     }
 
+    /// The folder of the golden vectors.
+    #[must_use]
+    pub fn vectors(&self) -> PathBuf {
+        self.root.join("contract-tests/vectors")
+    }
+
     /// What changed from release to release.
     #[must_use]
     pub fn changelog(&self) -> PathBuf {

@@ -14,7 +14,7 @@ use crate::{
     judge,
     project::SOURCES,
     sources::{Sources, without_source_info},
-    waivers,
+    vectors, waivers,
 };
 
 /// Why nothing is released.
@@ -179,6 +179,7 @@ fn write(
     fs::write(baseline::surface_path(&folder, cut.version), surface).map_err(ReleaseError::Write)?;
     baseline::write_manifest(&folder, &entries).map_err(ReleaseError::Write)?;
     waivers::write(&project.waivers(), &[])?;
+    vectors::write(&project.vectors(), current).map_err(ReleaseError::Write)?;
     // Read again: what was written must be what the gate will accept.
     let changelog = changelog::write(&Baseline::read(&folder)?);
     fs::write(project.changelog(), changelog).map_err(ReleaseError::Write)

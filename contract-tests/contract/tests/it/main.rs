@@ -14,4 +14,5 @@ mod meaning;
 mod release;
 mod repository;
 mod structure;
+mod vectors;
 mod waivers;
