@@ -42,7 +42,12 @@ pub fn explain(rule: &Rule) -> Guide {
         ),
         "SEM_ENUM_WIDENED_OUT" | "SEM_ONEOF_WIDENED_OUT" => guide(
             "readers built before it came have no branch for it; many take it for the zero value",
-            &["make sure every reader has a branch for the unknown, then waive", "add a field beside it", NEXT],
+            &[
+                "give every reader a branch for the unknown and record it (contract-tests/consumers)",
+                "make sure of it otherwise, then waive",
+                "add a field beside it",
+                NEXT,
+            ],
         ),
         "SEM_HTTP_BINDING_LOST" | "SEM_HTTP_BINDING_CHANGED" => guide(
             "REST callers get 404, or send a body nobody reads",

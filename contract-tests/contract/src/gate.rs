@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Baseline, DescriptorSet, Finding, Release, Rule, Step, Surface, Version, Waiver, compare, rules,
+    Baseline, Consumer, DescriptorSet, Finding, Release, Rule, Step, Surface, Version, Waiver, compare,
+    consumers::{self, Hurt, Index},
+    rules,
     waivers::{self, is_unstable},
 };
 
@@ -19,6 +21,8 @@ pub struct Judged {
     pub release: Version,
     /// Who answers for letting it through, if somebody does.
     pub waived_by: Option<String>,
+    /// Whom of the recorded consumers it hurts.
+    pub hurt: Hurt,
     /// What that release promises of the symbol and today does not.
     pub released: Vec<String>,
     /// What is promised of it today and was not then.
@@ -29,7 +33,13 @@ impl Judged {
     /// It fails the gate.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.finding.rule.tier.breaks() && self.waived_by.is_none()
+        self.breaks() && self.waived_by.is_none()
+    }
+
+    /// It hurts somebody, waived or not.
+    #[must_use]
+    pub fn breaks(&self) -> bool {
+        self.finding.rule.tier.breaks() && !self.hurt.tolerated
     }
 }
 
@@ -40,15 +50,17 @@ pub struct Judgement {
     pub findings: Vec<Judged>,
     /// What is wrong with the exceptions.
     pub complaints: Vec<String>,
+    /// What recorded consumers expect and is not there.
+    pub unmet: Vec<String>,
     /// The least version that may be released now.
     pub least: Version,
 }
 
 impl Judgement {
-    /// Nothing breaks that is not waived, and no waiver is idle.
+    /// Nothing breaks that is not waived, no waiver is idle, and every consumer finds what it expects.
     #[must_use]
     pub fn passes(&self) -> bool {
-        self.complaints.is_empty() && !self.findings.iter().any(Judged::is_open)
+        self.complaints.is_empty() && self.unmet.is_empty() && !self.findings.iter().any(Judged::is_open)
     }
 
     /// How many findings fail the gate, are waived, and are notices.
@@ -60,15 +72,16 @@ impl Judgement {
     }
 }
 
-/// Compares a set with the supported releases.
+/// Compares a set with the supported releases, and with what its consumers expect.
 #[must_use]
-pub fn judge(baseline: &Baseline, waivers: &[Waiver], current: &DescriptorSet) -> Judgement {
+pub fn judge(baseline: &Baseline, waivers: &[Waiver], consumers: &[Consumer], current: &DescriptorSet) -> Judgement {
     let now = Surface::of(current);
     let mut findings: Vec<Judged> = Vec::new();
     let mut used = BTreeSet::new();
     let newest = baseline.newest().entry.version;
     for release in baseline.supported() {
         let then = Surface::of(&release.set);
+        let index = Index::of_consumers(consumers, &release.set, current);
         let mut found = compare(&release.set, current);
         if release.entry.version == newest {
             found.extend(removals(baseline, &found));
@@ -84,12 +97,13 @@ pub fn judge(baseline: &Baseline, waivers: &[Waiver], current: &DescriptorSet) -
                 .map(|index| waivers[index].owner.clone())
                 .or_else(|| shipped(baseline, release.entry.version, &finding));
             let (released, now) = difference(then.lines(&finding.symbol), now.lines(&finding.symbol));
-            findings.push(Judged { finding, release: release.entry.version, waived_by, released, now });
+            let hurt = consumers::hurt(&index, &finding, consumers, current);
+            findings.push(Judged { finding, release: release.entry.version, waived_by, hurt, released, now });
         }
     }
     let complaints = complaints(waivers, &used, &findings, newest);
     let least = newest.next(step(baseline.newest(), &findings, &now));
-    Judgement { findings, complaints, least }
+    Judgement { findings, complaints, unmet: consumers::unmet(consumers, current), least }
 }
 
 /// Why an exception cannot be made.
@@ -123,7 +137,7 @@ pub fn waiver(
     if expires <= newest {
         return Err(WaiveError::Late { expires, newest });
     }
-    let judgement = judge(baseline, &[], current);
+    let judgement = judge(baseline, &[], &[], current);
     let judged = judgement.findings.iter().find(|judged| judged.finding.id() == id);
     let judged = judged.ok_or_else(|| WaiveError::Unknown { id: id.to_owned() })?;
     if let Some(why) = waivers::refusal(&judged.finding) {
@@ -192,7 +206,7 @@ fn complaints(waivers: &[Waiver], used: &BTreeSet<usize>, findings: &[Judged], n
 
 /// What a release of today's contracts must raise.
 fn step(newest: &Release, findings: &[Judged], now: &Surface) -> Step {
-    let breaks = |judged: &Judged| judged.release == newest.entry.version && judged.finding.rule.tier.breaks();
+    let breaks = |judged: &Judged| judged.release == newest.entry.version && judged.breaks();
     if findings.iter().any(breaks) {
         Step::Breaking
     } else if Surface::of(&newest.set).to_string() == now.to_string() {

@@ -6,7 +6,7 @@
 //! read what the options say, which buf does not. [`RULES`] lists all.
 //!
 //! [`Baseline`] holds the contracts as they were released, and [`judge`] compares today's with every release that is still
-//! supported. Exceptions are [`Waiver`]s, exact and for one release. [`release`] moves the baseline, [`guard`] watches that
+//! supported, and with what its [`consumers`] were recorded to send and read. Exceptions are [`Waiver`]s, exact and for one release. [`release`] moves the baseline, [`guard`] watches that
 //! nothing else does, [`changelog`] and [`reference`](mod@reference) write what people read.
 //!
 //! [`clients`] generates what other languages call with, [`service_config`] says how their calls behave.
@@ -18,12 +18,14 @@ pub mod baseline;
 pub mod changelog;
 pub mod clients;
 mod comments;
+pub mod consumers;
 mod digest;
 mod explain;
 mod finding;
 mod gate;
 mod git;
 pub mod guard;
+pub mod lint;
 mod meaning;
 mod project;
 pub mod reference;
@@ -41,6 +43,7 @@ mod version;
 pub mod waivers;
 
 pub use baseline::{Baseline, BaselineError, Entry, Release};
+pub use consumers::{Consumer, ConsumersError};
 pub use explain::{Guide, explain};
 pub use finding::{Finding, Span};
 pub use gate::{DEPRECATED_FOR, Judged, Judgement, WaiveError, judge, waiver};
@@ -49,7 +52,7 @@ pub use project::Project;
 pub use release::ReleaseError;
 pub use rules::{RULES, Rule, Tier};
 pub use set::{DescriptorSet, SetError};
-pub use surface::{Surface, Symbol, SymbolKind};
+pub use surface::{Surface, Symbol, SymbolKind, type_name};
 pub use version::{Step, Version, VersionError};
 pub use waivers::{Waiver, WaiversError};
 

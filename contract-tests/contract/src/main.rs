@@ -14,7 +14,7 @@ use contract::{
     Baseline, DescriptorSet, Project, RULES, ReleaseError, Surface, Version,
     baseline::OURS,
     clients::{self, Language},
-    compare, explain, guard, judge, reference,
+    compare, consumers, explain, guard, judge, reference,
     release::{self, Cut},
     report, service_config, waiver, waivers,
 };
@@ -224,7 +224,8 @@ fn code(passes: bool) -> ExitCode {
 }
 
 fn check(project: &Project, new: Option<&Path>, format: Format) -> Result<ExitCode> {
-    let judgement = judge(&Baseline::read(&project.baseline())?, &waivers::read(&project.waivers())?, &set(new, OURS)?);
+    let (baseline, waivers) = (Baseline::read(&project.baseline())?, waivers::read(&project.waivers())?);
+    let judgement = judge(&baseline, &waivers, &consumers::read(&project.consumers())?, &set(new, OURS)?);
     print!("{}", report::judgement(&judgement, format.into()));
     Ok(code(judgement.passes()))
 }
@@ -247,7 +248,9 @@ fn release(project: &Project, version: Version, date: Option<String>, first: boo
     let released = if first { release::first(project, &cut) } else { release::release(project, &cut) };
     match released {
         Ok(()) => {
-            println!("released: {version}; commit the baseline, the waivers and the changelog, and nothing else");
+            println!(
+                "released: {version}; commit the baseline, the vectors, the waivers and the changelog, and nothing else"
+            );
             Ok(ExitCode::SUCCESS)
         }
         Err(ReleaseError::Stopped(judgement)) => {

@@ -41,6 +41,12 @@ impl Project {
         self.root.join("contract-tests/waivers.toml")
     }
 
+    /// The folder of what consumers send and read.
+    #[must_use]
+    pub fn consumers(&self) -> PathBuf {
+        self.root.join("contract-tests/consumers")
+    }
+
     /// The folder of the golden vectors.
     #[must_use]
     pub fn vectors(&self) -> PathBuf {

@@ -1,15 +1,15 @@
 //! Releasing: the only way to move the baseline.
 //!
-//! A release adds a descriptor set to the baseline, keeps the waivers that it ships with it, and writes the changelog anew.
+//! A release adds a descriptor set to the baseline, keeps the waivers that it ships with it, and writes vectors and changelog anew.
 //! It is made from what is committed, so that anybody can make the same bytes again.
 
 use std::{fs, io};
 
 use crate::{
-    Baseline, BaselineError, DescriptorSet, Git, GitError, Judgement, Project, SetError, Surface, Version, Waiver,
-    WaiversError,
+    Baseline, BaselineError, ConsumersError, DescriptorSet, Git, GitError, Judgement, Project, SetError, Surface,
+    Version, Waiver, WaiversError,
     baseline::{self, Entry, OURS},
-    changelog,
+    changelog, consumers,
     digest::sha256,
     judge,
     project::SOURCES,
@@ -27,11 +27,14 @@ pub enum ReleaseError {
     /// The exceptions cannot be read.
     #[error(transparent)]
     Waivers(#[from] WaiversError),
+    /// What consumers expect cannot be read.
+    #[error(transparent)]
+    Consumers(#[from] ConsumersError),
     /// Today's contracts cannot be compared.
     #[error("the contracts to release cannot be compared")]
     Set(#[source] SetError),
-    /// Something breaks, or a waiver covers nothing.
-    #[error("something breaks that is not waived, or a waiver is idle")]
+    /// Something breaks, a waiver covers nothing, or a consumer misses something.
+    #[error("something breaks that is not waived, a waiver is idle, or a consumer misses something")]
     Stopped(Box<Judgement>),
     /// The version is too small for what the release holds.
     #[error("{version} is too small: at least {least} must follow {newest}")]
@@ -97,7 +100,7 @@ pub fn release(project: &Project, cut: &Cut<'_>) -> Result<(), ReleaseError> {
     let current = decode(cut)?;
     let baseline = Baseline::read(&project.baseline())?;
     let waivers = waivers::read(&project.waivers())?;
-    let judgement = judge(&baseline, &waivers, &current);
+    let judgement = judge(&baseline, &waivers, &consumers::read(&project.consumers())?, &current);
     if !judgement.passes() {
         return Err(ReleaseError::Stopped(Box::new(judgement)));
     }

@@ -55,21 +55,23 @@ pub fn judgement(judgement: &Judgement, format: Format) -> String {
     match format {
         Format::Text => {
             let findings: String = judgement.findings.iter().map(|judged| text(judged, judgement)).collect();
-            findings + &lines(complaints.iter().map(|complaint| format!("waivers: {complaint}"))) + &count
+            findings
+                + &lines(complaints.iter().map(|complaint| format!("waivers: {complaint}")))
+                + &lines(judgement.unmet.iter().map(|unmet| format!("consumers: {unmet}")))
+                + &count
         }
         Format::Github => {
-            let findings = judgement.findings.iter().map(|judged| {
-                annotation(&judged.finding, judged.is_open(), if judged.waived_by.is_some() { " (waived)" } else { "" })
-            });
+            let findings =
+                judgement.findings.iter().map(|judged| annotation(&judged.finding, judged.is_open(), &remark(judged)));
             lines(findings)
-                + &lines(complaints.iter().map(|complaint| format!("::error::{}", escaped(complaint))))
+                + &lines(complaints.iter().chain(&judgement.unmet).map(|it| format!("::error::{}", escaped(it))))
                 + &count
         }
         Format::Json => {
             let findings: Vec<Value> = judgement.findings.iter().map(judged_json).collect();
             let least = judgement.least.to_string();
             let report = json!({
-                "findings": findings, "complaints": complaints,
+                "findings": findings, "complaints": complaints, "unmet": judgement.unmet,
                 "breaking": open, "waived": waived, "notices": notices, "least_version": least,
             });
             format!("{report:#}\n")
@@ -84,11 +86,8 @@ fn lines(lines: impl Iterator<Item = String>) -> String {
 /// A finding in full if it stops the gate; one line of it if it does not.
 fn text(judged: &Judged, judgement: &Judgement) -> String {
     let finding = &judged.finding;
-    if let Some(owner) = &judged.waived_by {
-        return format!("{finding} (waived, {owner})\n");
-    }
     if !judged.is_open() {
-        return format!("{finding}\n");
+        return format!("{finding}{}\n", remark(judged));
     }
     let guide = explain(finding.rule);
     let mut text = format!("{finding}\n");
@@ -98,6 +97,9 @@ fn text(judged: &Judged, judgement: &Judgement) -> String {
     judged.released.iter().for_each(|released| line("released", released));
     judged.now.iter().for_each(|now| line("now", now));
     line("hurts", guide.hurts);
+    if !judged.hurt.consumers.is_empty() {
+        line("consumers", &judged.hurt.consumers.join(", "));
+    }
     line("ways out", &guide.ways_out.join(" | "));
     match waivers::refusal(finding) {
         Some(why) => line("waive", &format!("not possible: {why}")),
@@ -108,6 +110,17 @@ fn text(judged: &Judged, judgement: &Judgement) -> String {
     }
     line("explain", &format!("contract explain {}", finding.rule.id));
     text
+}
+
+/// Why it does not stop the gate, or whom it hurts.
+fn remark(judged: &Judged) -> String {
+    let consumers = judged.hurt.consumers.join(", ");
+    match &judged.waived_by {
+        Some(owner) => format!(" (waived, {owner})"),
+        None if judged.hurt.tolerated => format!(" (tolerated: {consumers})"),
+        None if judged.is_open() && !consumers.is_empty() => format!(" (consumers: {consumers})"),
+        None => String::new(),
+    }
 }
 
 fn annotation(finding: &Finding, is_error: bool, remark: &str) -> String {
@@ -140,6 +153,8 @@ fn judged_json(judged: &Judged) -> Value {
     value["id"] = judged.finding.id().into();
     value["against"] = judged.release.to_string().into();
     value["waived_by"] = judged.waived_by.clone().into();
+    value["consumers"] = judged.hurt.consumers.clone().into();
+    value["tolerated"] = judged.hurt.tolerated.into();
     value["released"] = judged.released.clone().into();
     value["now"] = judged.now.clone().into();
     value

@@ -220,7 +220,8 @@ fn shape(field: &FieldDescriptor) -> String {
 }
 
 /// As a `.proto` file writes it; messages and enums by full name.
-pub(crate) fn type_name(kind: &Kind) -> String {
+#[must_use]
+pub fn type_name(kind: &Kind) -> String {
     match kind {
         Kind::Message(message) if message.is_map_entry() => {
             let (key, value) = (message.map_entry_key_field(), message.map_entry_value_field());

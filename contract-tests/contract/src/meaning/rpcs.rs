@@ -127,7 +127,7 @@ fn joined(fields: &BTreeSet<String>) -> String {
 }
 
 /// Each declared reason with its status codes.
-fn reasons(rpc: &MethodDescriptor) -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn reasons(rpc: &MethodDescriptor) -> BTreeMap<String, BTreeSet<String>> {
     let mut reasons = BTreeMap::<_, BTreeSet<_>>::new();
     let errors = extension(&rpc.options(), "holdfast.options.v1.errors");
     for case in errors.as_ref().and_then(Value::as_list).unwrap_or_default().iter().filter_map(Value::as_message) {

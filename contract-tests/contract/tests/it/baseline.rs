@@ -3,7 +3,8 @@
 use std::fs;
 
 use contract::{
-    Baseline, BaselineError, DescriptorSet, SetError, Surface, baseline::OURS, changelog, judge, report, waivers,
+    Baseline, BaselineError, DescriptorSet, SetError, Surface, baseline::OURS, changelog, consumers, judge, report,
+    waivers,
 };
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -16,7 +17,9 @@ use crate::repository::{Repository, expect_document, ours};
 fn todays_contracts_break_nobody() {
     let baseline = Baseline::read(&ours().baseline()).unwrap();
     let current = DescriptorSet::decode(FILE_DESCRIPTOR_SET, OURS).unwrap();
-    let judgement = judge(&baseline, &waivers::read(&ours().waivers()).unwrap(), &current);
+    let (waivers, consumers) =
+        (waivers::read(&ours().waivers()).unwrap(), consumers::read(&ours().consumers()).unwrap());
+    let judgement = judge(&baseline, &waivers, &consumers, &current);
     assert!(judgement.passes(), "\n{}", report::judgement(&judgement, report::Format::Text));
 }
 

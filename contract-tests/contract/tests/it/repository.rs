@@ -9,7 +9,7 @@ use std::{
 use contract::{
     Baseline, DescriptorSet, Judgement, Project, ReleaseError,
     baseline::OURS,
-    judge,
+    consumers, judge,
     release::{self, Cut},
     waivers,
 };
@@ -69,7 +69,9 @@ impl Repository {
     pub(crate) fn judge(&self, bytes: &[u8]) -> Judgement {
         let project = self.project();
         let current = DescriptorSet::decode(bytes, OURS).unwrap();
-        judge(&Baseline::read(&project.baseline()).unwrap(), &waivers::read(&project.waivers()).unwrap(), &current)
+        let (baseline, waivers) =
+            (Baseline::read(&project.baseline()).unwrap(), waivers::read(&project.waivers()).unwrap());
+        judge(&baseline, &waivers, &consumers::read(&project.consumers()).unwrap(), &current)
     }
 
     /// Saves a descriptor set for the program to read.
