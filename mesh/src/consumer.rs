@@ -101,7 +101,7 @@ impl fmt::Display for HandlerError {
 impl std::error::Error for HandlerError {}
 
 /// What a consumer does with events; see [`run`].
-pub(crate) type Handler = Arc<dyn Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync>;
+pub type Handler = Arc<dyn Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync>;
 
 impl From<diesel::result::Error> for HandlerError {
     fn from(error: diesel::result::Error) -> Self {

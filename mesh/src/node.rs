@@ -195,7 +195,10 @@ impl Node {
         H: Fn(&mut Conn, &[Received]) -> Result<(), HandlerError> + Send + Sync + 'static,
     {
         let (bus, store) = (self.bus.clone(), self.store.clone());
-        let worker = Arc::new(Worker::new(spec, RetryPolicy::default(), bus, store, Arc::new(handler)));
+        let handler: consumer::Handler = Arc::new(handler);
+        #[cfg(feature = "testing")]
+        let handler = crate::testing::observed(self.name, &spec, handler);
+        let worker = Arc::new(Worker::new(spec, RetryPolicy::default(), bus, store, handler));
         self.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&worker));
         let shutdown = self.shutdown();
         self.run(async move { consumer::run_worker(&worker, &shutdown).await });

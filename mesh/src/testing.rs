@@ -3,6 +3,7 @@
 mod authority;
 mod broker;
 mod mesh;
+mod observed;
 mod ports;
 mod postgres;
 mod program;
@@ -19,6 +20,8 @@ use tempfile::TempDir;
 pub use self::authority::Authority;
 pub use self::broker::{Broker, Cluster};
 pub use self::mesh::{Running, TestMesh};
+pub(crate) use self::observed::observed;
+pub use self::observed::{Batch, Handle, observe_consumers};
 pub use self::ports::free_port;
 pub use self::postgres::{Postgres, PostgresServer, Session, postgres};
 pub use self::program::{Program, tool};

@@ -24,22 +24,29 @@ const REST_LIMIT: Duration = Duration::from_secs(20);
 
 /// An event as it was published.
 #[derive(Clone, Debug)]
-pub(crate) struct Captured {
-    pub(crate) subject: String,
-    pub(crate) headers: BTreeMap<String, String>,
-    pub(crate) payload: Bytes,
+pub struct Captured {
+    /// The broker subject.
+    pub subject: String,
+    /// The first value of each header.
+    pub headers: BTreeMap<String, String>,
+    /// The encoded message.
+    pub payload: Bytes,
 }
 
 /// Hears everything that is published under our subjects.
 #[derive(Clone, Debug)]
-pub(crate) struct Recorder {
+pub struct Recorder {
     captured: Arc<Mutex<Vec<Captured>>>,
     /// Its subscription ends with it.
     _client: async_nats::Client,
 }
 
 impl Recorder {
-    pub(crate) async fn connect(url: &str) -> Result<Self, async_nats::Error> {
+    /// Begins to listen on a broker.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn connect(url: &str) -> Result<Self, async_nats::Error> {
         let client = async_nats::connect(url).await?;
         let mut messages = client.subscribe(SUBJECTS).await?;
         client.flush().await?;
@@ -59,7 +66,8 @@ impl Recorder {
     }
 
     /// What was published until now; what a relay published again counts once.
-    pub(crate) fn events(&self) -> Vec<Captured> {
+    #[must_use]
+    pub fn events(&self) -> Vec<Captured> {
         let mut seen = BTreeSet::new();
         let captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
         captured
@@ -70,7 +78,7 @@ impl Recorder {
     }
 
     /// Waits until nothing more follows from what was done.
-    pub(crate) async fn rest(&self) {
+    pub async fn rest(&self) {
         let count = || self.captured.lock().unwrap_or_else(PoisonError::into_inner).len();
         let mut last = (count(), tokio::time::Instant::now());
         let rested = || {
@@ -105,7 +113,9 @@ fn unescaped(value: &str) -> String {
 }
 
 impl Captured {
-    pub(crate) fn header(&self, name: &str) -> &str {
+    /// A header; empty if there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(String::as_str).unwrap_or_default()
     }
 
@@ -120,7 +130,10 @@ impl Captured {
 }
 
 /// Every captured event is of a type that is declared, under a subject that is.
-pub(crate) fn check_declared(model: &Model, captured: &[Captured]) -> Result<(), Failure> {
+///
+/// # Errors
+/// One is not.
+pub fn check_declared(model: &Model, captured: &[Captured]) -> Result<(), Failure> {
     if captured.is_empty() {
         return Err(Failure::of("calls publish events", "nothing was heard: is this the broker of the mesh?"));
     }
@@ -138,7 +151,10 @@ pub(crate) fn check_declared(model: &Model, captured: &[Captured]) -> Result<(),
 }
 
 /// Every captured event of a type has the subject, headers and payload that its option promises. Answers how many there were.
-pub(crate) fn check_type(model: &Model, declared: &Event, captured: &[Captured]) -> Result<usize, Failure> {
+///
+/// # Errors
+/// One has not.
+pub fn check_type(model: &Model, declared: &Event, captured: &[Captured]) -> Result<usize, Failure> {
     let mine = captured.iter().filter(|event| event.type_name() == declared.message.full_name());
     let mut count = 0;
     for event in mine {

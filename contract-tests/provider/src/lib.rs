@@ -28,6 +28,7 @@ mod values;
 
 pub use call::{Endpoints, EndpointsError};
 pub use credentials::Credentials;
+pub use events::{Captured, Recorder, check_declared, check_type};
 pub use failure::Failure;
 pub use model::{Event, Idempotency, Model, ModelError, Rpc};
 pub use plan::{Check, Plan, checks, surface};

@@ -1,0 +1,1 @@
+//! Nothing: what records is a test, `tests/record`.
