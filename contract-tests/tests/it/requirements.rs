@@ -32,6 +32,7 @@ fn sources(root: &Path) -> Vec<PathBuf> {
         "contract-tests/contract",
         DEMONSTRATIONS,
         "contract-tests/provider",
+        "contract-tests/recorder",
         "mesh",
         "proto/src",
         "services",
