@@ -48,13 +48,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     limit: Option<Limit>,
     /// The least that may be confirmed at the end of the adaptive run, in percent of what can be
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 1)]
     least_percent: u64,
 }
 
 impl Default for Arguments {
     fn default() -> Self {
-        Self { seconds: 3, limit: None, least_percent: 30 }
+        Self { seconds: 3, limit: None, least_percent: 1 }
     }
 }
 
