@@ -2,19 +2,18 @@
 //!
 //! What happens to a call, outermost first: it is observed, gets a deadline (never later than the caller's), is made again if that is safe and
 //! may help ([`Retry`]), takes one of a limited number of places, passes the [`Breaker`] of its callee, may meet a fault that an operator put
-//! there ([`InjectedFault`]), carries our identity, and goes over one HTTP/2 connection that is made when first needed and remade when lost.
-//! Attempts share the deadline, each takes a place, counts, and is signed afresh. Every failure, of the connection too, is an ordinary gRPC
-//! answer with a reason; the channel itself never fails.
+//! there ([`InjectedFault`]), carries our identity, and goes to one of the callee's endpoints: the [`Address`] is a list or a name, looked up again
+//! and again, each endpoint has one HTTP/2 connection, and of two that are connected the less busy one is taken. An endpoint that keeps failing is
+//! left out for a while. What a server did not look at, because it went away, goes to another one. Attempts share the deadline, each takes a
+//! place, counts, and is signed afresh. Every failure, of a connection too, is an ordinary gRPC answer with a reason; the channel itself never
+//! fails.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::io;
 use std::pin::Pin;
-use std::str::FromStr;
 use std::task::{Context, Poll};
 
-use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response};
 use opentelemetry::KeyValue;
 use proto::contract::{METHODS, MethodRule};
 use tonic::body::Body;
@@ -23,20 +22,23 @@ use tower::Service;
 use crate::identity::{self, ServiceIdentity};
 use crate::telemetry::names;
 use crate::telemetry::rpc::{Observer, Side};
-use crate::tls::{Stream, Tls};
 
+mod address;
 mod advice;
 mod breaker;
 mod bulkhead;
 mod calls;
 mod connection;
 mod deadlines;
+mod endpoints;
 mod identify;
 mod inject;
 mod observe;
+mod request;
 mod retry;
 mod transport;
 
+pub use address::{Address, AddressError};
 pub(crate) use advice::PUSHBACK;
 pub use breaker::{BREAKER_OPEN, Breaker};
 pub(crate) use breaker::{Cause, Mode, Phase, Snapshot};
@@ -50,6 +52,7 @@ pub use retry::Retry;
 use breaker::Breakers;
 use bulkhead::Bulkhead;
 use deadlines::Deadlines;
+use endpoints::Endpoints;
 use identify::Identify;
 use inject::Inject;
 use observe::Observe;
@@ -59,73 +62,11 @@ use transport::Transport;
 type Guards<S> = Deadlines<Retries<Bulkhead<Breakers<S>>>>;
 type Stack = Observe<Guards<Inject<Identify<Transport>>>>;
 
-/// A channel to one service. Cheap to clone; clones share the connection.
+/// A channel to one service. Cheap to clone; clones share the connections.
 #[derive(Clone)]
-pub struct Channel(Stack);
-
-/// Where a service listens: `http://host:port`, or `https://host:port` if only TLS will do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    uri: Uri,
-    tls: Option<Tls>,
-}
-
-/// The text is not an address of the form `http://host:port`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected an address of the form http://host:port or https://host:port")]
-pub struct AddressError;
-
-impl Address {
-    fn authority(&self) -> &Authority {
-        self.uri.authority().expect("an address has a host and a port")
-    }
-
-    fn scheme(&self) -> Scheme {
-        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
-    }
-
-    /// With this certificate, if there is one: the connection is then TLS, whatever the address says.
-    #[must_use]
-    pub fn secured(mut self, tls: Option<&Tls>) -> Self {
-        self.tls = tls.cloned();
-        self
-    }
-
-    /// Makes what goes over the connection as secret as the address wants it; `target` is the service that must be at the other end.
-    async fn secure(&self, target: &str, stream: Stream) -> io::Result<Stream> {
-        match &self.tls {
-            Some(tls) => tls.connect(target, stream).await,
-            None if self.uri.scheme() == Some(&Scheme::HTTPS) => {
-                Err(io::Error::other("there is no certificate to call with"))
-            }
-            None => Ok(stream),
-        }
-    }
-}
-
-impl FromStr for Address {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let uri: Uri = text.parse().map_err(|_| AddressError)?;
-        let known = matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.port_u16().is_some();
-        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
-        if known && bare { Ok(Self { uri, tls: None }) } else { Err(AddressError) }
-    }
-}
-
-impl From<std::net::SocketAddr> for Address {
-    fn from(address: std::net::SocketAddr) -> Self {
-        format!("http://{address}").parse().expect("a socket address has a host and a port")
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.uri.fmt(f)
-    }
+pub struct Channel {
+    stack: Stack,
+    endpoints: Endpoints,
 }
 
 /// In whose name a channel calls. A call that carries an `authorization` of its own keeps it.
@@ -191,9 +132,10 @@ pub fn connect_as(
         Credentials::Fixed(_) | Credentials::Anonymous => None,
     };
     let service = service.map(str::to_owned);
-    let signed = Identify::new(Transport::new(target, address), target, caller);
+    let endpoints = Endpoints::new(target, address.clone());
+    let signed = Identify::new(Transport::new(target, endpoints.clone(), rules), target, caller);
     let sender = Inject::new(signed, target, calls.injector().clone());
-    Channel(stack(sender, target, rules, calls, service, peer(address)))
+    Channel { stack: stack(sender, target, rules, calls, service, peer(address)), endpoints }
 }
 
 /// What a call passes before it is signed and sent.
@@ -228,10 +170,27 @@ where
     stack(Inject::new(callee, target, calls.injector().clone()), target, rules, calls, None, Vec::new())
 }
 
+/// The target as it is configured: which endpoint a call went to would be a series for each.
 fn peer(address: &Address) -> Vec<KeyValue> {
-    let host = address.uri.host().unwrap_or_default().to_owned();
-    let port = address.uri.port_u16().map(i64::from).unwrap_or_default();
-    vec![KeyValue::new(names::SERVER_ADDRESS, host), KeyValue::new(names::SERVER_PORT, port)]
+    let [origin] = address.origins() else {
+        return vec![KeyValue::new(names::SERVER_ADDRESS, address.to_string())];
+    };
+    let port = origin.port_u16().map(i64::from).unwrap_or_default();
+    vec![KeyValue::new(names::SERVER_ADDRESS, origin.host().to_owned()), KeyValue::new(names::SERVER_PORT, port)]
+}
+
+impl Channel {
+    /// How many requests were sent again since the channel was made, because a server had not looked at them.
+    #[must_use]
+    pub fn resends(&self) -> u64 {
+        self.endpoints.resends()
+    }
+
+    /// Loses what a server did not look at, to show what resending is for.
+    #[cfg(feature = "testing")]
+    pub fn switch_resends_off(&self) {
+        self.endpoints.switch_resends_off();
+    }
 }
 
 impl Service<Request<Body>> for Channel {
@@ -240,11 +199,11 @@ impl Service<Request<Body>> for Channel {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
+        self.stack.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        self.0.call(request)
+        self.stack.call(request)
     }
 }
 

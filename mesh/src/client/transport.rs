@@ -1,7 +1,13 @@
-//! Sends the request, and turns every failure of the connection into an answer.
+//! Sends the request to an endpoint, to another one if the first has not looked at it, and turns every failure into an answer.
+//!
+//! What is sent again was provably not processed. Handed back unsent, as often as the deadline allows: no server knows of it. Refused by the
+//! server, once, as a server that says so wrongly must not be believed for ever (gRPC A6, transparent retries). Anything else is an answer,
+//! and retrying it is a caller's decision.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,34 +16,81 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http::header::USER_AGENT;
+use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use proto::contract::MethodRule;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
-use super::Address;
 use super::breaker::Uncounted;
-use super::connection::{Connection, Sent, Unreachable, send};
+use super::connection::{Sent, is_of_one_stream, send};
+use super::endpoints::{Call, Endpoints, Resend, Unreachable};
+use super::request::keep;
 use crate::deadline::{Deadline, GRPC_TIMEOUT, timeout_header};
 use crate::fault::{Fault, reason};
 
-/// A request that was never on the wire is sent again, at most this often in all. More than that is not a closing connection but a broken peer.
-const ATTEMPTS: usize = 3;
-/// A connection is tried anew with each call, so trying again soon is worth it.
+/// An endpoint that calls ask for is tried again soon, so trying again soon is worth it.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 pub(super) struct Transport {
-    connection: Connection,
+    endpoints: Endpoints,
     target: &'static str,
+    /// What is a fair time for an endpoint to say something: half of the method's default deadline.
+    fair: Arc<HashMap<&'static str, Duration>>,
 }
 
 impl Transport {
-    pub(super) fn new(target: &'static str, address: &Address) -> Self {
-        Self { connection: Connection::new(target, address.clone()), target }
+    pub(super) fn new(target: &'static str, endpoints: Endpoints, rules: &'static [MethodRule]) -> Self {
+        let fair = rules.iter().map(|rule| (rule.path, Duration::from_millis(rule.deadline.default_ms.into()) / 2));
+        Self { endpoints, target, fair: Arc::new(fair.collect()) }
+    }
+
+    async fn exchange(self, mut request: Request<Body>) -> Result<Response<ReplyBody>, Status> {
+        let Self { endpoints, target, fair } = self;
+        request.headers_mut().insert(USER_AGENT, USER_AGENT_VALUE);
+        let deadline = request.extensions().get::<Deadline>().copied();
+        let fair = fair.get(request.uri().path()).copied();
+        let (mut request, mut kept) = keep(request);
+        loop {
+            let line = match endpoints.pick().await {
+                Ok(line) => line,
+                Err(failure) => return Ok(unreachable(target, &failure)),
+            };
+            aim(&mut request, endpoints.scheme(), line.origin(), deadline);
+            let sender = line.sender();
+            let mut call = Call::begin(line, due(deadline, fair));
+            request = match send(sender, request).await {
+                Sent::Answered(mut response) => {
+                    drop_malformed_details(response.headers_mut());
+                    call.headers(response.headers());
+                    return Ok(response.map(|inner| ReplyBody { inner: Some(inner), target, call: Some(call) }));
+                }
+                Sent::Returned(request) => {
+                    call.broke_with_connection();
+                    if !endpoints.resend(Resend::Returned) {
+                        return Err(lost(target));
+                    }
+                    request
+                }
+                Sent::Refused(error) => {
+                    broke(&mut call, &error);
+                    match kept.take().filter(|_| endpoints.resend(Resend::Refused)) {
+                        Some(kept) => kept.into_request(),
+                        None => return Err(failure(Status::from_error(error.into()), target)),
+                    }
+                }
+                Sent::Lost(error) => {
+                    broke(&mut call, &error);
+                    return Err(failure(Status::from_error(error.into()), target));
+                }
+            };
+        }
     }
 }
 
@@ -46,59 +99,42 @@ impl Service<Request<Body>> for Transport {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<ReplyBody>, Infallible>> + Send>>;
 
-    /// Always: waiting for the connection is part of the call, so that its deadline covers it.
+    /// Always: waiting for an endpoint is part of the call, so that its deadline covers it.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { connection, target } = self.clone();
-        Box::pin(async move { Ok(exchange(connection, target, request).await.unwrap_or_else(Status::into_http)) })
+        let transport = self.clone();
+        Box::pin(async move { Ok(transport.exchange(request).await.unwrap_or_else(Status::into_http)) })
     }
 }
 
-async fn exchange(
-    connection: Connection,
-    target: &'static str,
-    mut request: Request<Body>,
-) -> Result<Response<ReplyBody>, Status> {
-    complete(&mut request, &connection);
-    let deadline = request.extensions().get::<Deadline>().copied();
-    for _ in 0..ATTEMPTS {
-        let sender = match connection.sender().await {
-            Ok(sender) => sender,
-            Err(failure) => return Ok(unreachable(target, &failure)),
-        };
-        if let Some(deadline) = deadline {
-            request.headers_mut().insert(GRPC_TIMEOUT, timeout_header(deadline.remaining()));
-        }
-        request = match send(sender, request).await {
-            Sent::Answered(mut response) => {
-                drop_malformed_details(response.headers_mut());
-                return Ok(response.map(|inner| ReplyBody { inner: Some(inner), target }));
-            }
-            Sent::Returned(request) => request,
-            Sent::Lost(error) => return Err(failure(Status::from_error(error.into()), target)),
-        };
-    }
-    Err(lost(target))
-}
+const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(concat!("holdfast/", env!("CARGO_PKG_VERSION")));
 
-/// HTTP/2 wants the whole address in each request; the generated clients know the path only.
-fn complete(request: &mut Request<Body>, connection: &Connection) {
+/// HTTP/2 wants the whole address in each request; the generated clients know the path only. What is left of the time is told last.
+fn aim(request: &mut Request<Body>, scheme: Scheme, origin: &Authority, deadline: Option<Deadline>) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = Some(connection.scheme());
-    parts.authority = Some(connection.authority().clone());
+    parts.scheme = Some(scheme);
+    parts.authority = Some(origin.clone());
     *request.uri_mut() = Uri::from_parts(parts).expect("scheme, authority and path make an address");
-    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(concat!("holdfast/", env!("CARGO_PKG_VERSION"))));
+    if let Some(deadline) = deadline {
+        request.headers_mut().insert(GRPC_TIMEOUT, timeout_header(deadline.remaining()));
+    }
+}
+
+/// When an endpoint that has said nothing is at fault: at the deadline, if that leaves it a fair time.
+fn due(deadline: Option<Deadline>, fair: Option<Duration>) -> Option<Instant> {
+    let (deadline, fair) = deadline.zip(fair)?;
+    (deadline.remaining() >= fair).then(|| deadline.at())
 }
 
 fn unreachable(target: &'static str, failure: &Unreachable) -> Response<ReplyBody> {
-    tracing::debug!(target_service = target, error = %failure.error, "cannot connect");
+    tracing::debug!(target_service = target, error = failure.error, "no endpoint can be reached");
     let fault = Fault::unavailable(reason::CONNECTION_FAILED, format!("{target} cannot be reached"), RETRY_AFTER)
         .with("service", target);
     let mut response = Status::from(fault).into_http();
-    if failure.shared {
+    if !failure.is_news() {
         response.extensions_mut().insert(Uncounted);
     }
     response
@@ -127,6 +163,7 @@ pin_project! {
         #[pin]
         inner: Option<Incoming>,
         target: &'static str,
+        call: Option<Call>,
     }
 }
 
@@ -141,11 +178,18 @@ impl http_body::Body for ReplyBody {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     drop_malformed_details(trailers);
+                    end(this.call, |call| call.trailers(trailers));
                 }
                 Some(Ok(frame))
             }
-            Some(Err(error)) => Some(Err(failure(Status::from_error(error.into()), this.target))),
-            None => None,
+            Some(Err(error)) => {
+                end(this.call, |call| broke(call, &error));
+                Some(Err(failure(Status::from_error(error.into()), this.target)))
+            }
+            None => {
+                end(this.call, |call| call.finish(Code::Unknown));
+                None
+            }
         })
     }
 
@@ -155,6 +199,21 @@ impl http_body::Body for ReplyBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}
+
+fn broke(call: &mut Call, error: &hyper::Error) {
+    if is_of_one_stream(error) {
+        call.broke();
+    } else {
+        call.broke_with_connection();
+    }
+}
+
+/// The call is over, and is in flight no more.
+fn end(call: &mut Option<Call>, how: impl FnOnce(&mut Call)) {
+    if let Some(mut call) = call.take() {
+        how(&mut call);
     }
 }
 

@@ -67,6 +67,15 @@ pub const ADMISSION_REFUSALS: &str = "holdfast.admission.refusals";
 /// The priority of the refused: `new`, `read` or `finish`.
 pub const ADMISSION_PRIORITY: &str = "holdfast.admission.priority";
 
+/// The service that an endpoint is one of.
+pub const ENDPOINT_TARGET: &str = "holdfast.endpoint.target";
+/// Why a request was sent again: `returned` (it was never on the wire) or `refused` (the server has not looked at it).
+pub const ENDPOINT_REASON: &str = "holdfast.endpoint.reason";
+/// Gauge, from the first ejection on: endpoints that are left out because they failed again and again.
+pub const ENDPOINT_EJECTED: &str = "holdfast.endpoint.ejected";
+/// Counter: requests that were sent again because no server had looked at them.
+pub const ENDPOINT_RESENDS: &str = "holdfast.endpoint.resends";
+
 /// Gauge: committed events that are not published yet.
 pub const OUTBOX_WAITING: &str = "holdfast.outbox.waiting";
 /// Gauge, seconds: how long the oldest of them has waited.

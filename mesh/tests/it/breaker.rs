@@ -44,13 +44,7 @@ fn is_rejection(status: &Status) -> bool {
 
 /// Calls until the breaker rejects; answers the rejection.
 async fn until_open(channel: &Channel) -> Status {
-    for _ in 0..99 {
-        match call(channel, "Open", text("")).await {
-            Err(status) if is_rejection(&status) => return status,
-            _ => {}
-        }
-    }
-    panic!("it never opened");
+    eventually(PATIENCE, || async { call(channel, "Open", text("")).await.err().filter(is_rejection) }).await
 }
 
 /// A59, T24: before, during and after.

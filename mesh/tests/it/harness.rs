@@ -152,6 +152,13 @@ impl Server {
         channel(target, self.address, caller)
     }
 
+    /// Ends at once, with all connections.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        // Nothing of it is left when the task is gone.
+        let _ = self.task.await;
+    }
+
     /// Signals the end and waits for it.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();

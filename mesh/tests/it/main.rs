@@ -12,6 +12,7 @@ mod calls;
 mod consumer;
 mod deadline;
 mod drain;
+mod endpoints;
 mod events;
 mod harness;
 mod identity;
