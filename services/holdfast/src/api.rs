@@ -36,7 +36,8 @@ pub struct TargetArgs {
     /// Folder with the issuer's key [default: that of the running `up`]
     #[arg(long, value_name = "DIR", env = "HOLDFAST_KEYS_DIR")]
     pub keys: Option<PathBuf>,
-    /// Listing service [default: that of the running `up`, else http://127.0.0.1:7401]
+    /// Listing service: a host or a name of several, or a list with commas [default: that of the running `up`, else
+    /// http://127.0.0.1:7401]
     #[arg(long, value_name = "URL", env = "HOLDFAST_LISTING_URL")]
     pub listing_url: Option<String>,
     /// Reservation service [default: likewise, port 7402]

@@ -33,7 +33,7 @@ pub struct Config {
     /// Address to listen on
     #[arg(long, env = "HOLDFAST_PAYMENT_LISTEN", default_value = "127.0.0.1:7403")]
     pub payment_listen: SocketAddr,
-    /// Where mileage listens
+    /// Where mileage listens: a host or a name of several, or a list with commas
     #[arg(long, env = "HOLDFAST_MILEAGE_URL", default_value = "http://127.0.0.1:7404")]
     pub mileage_url: Address,
     /// Milliseconds that mileage may take to earn a payment's miles

@@ -56,7 +56,7 @@ fn shares(shared: &Shared, ports: &[u16]) -> Vec<usize> {
     shares
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_cheaper_of_two_is_taken_and_equals_share() {
     let target = endpoints("http://127.0.0.1:1");
     let shared = &target.0.shared;
@@ -108,7 +108,7 @@ async fn a_call_waits_until_one_is_ready_or_all_have_failed() {
     assert!(shared.ready().is_none());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_fails_again_and_again_is_left_out_for_a_while_and_the_last_one_never() {
     let target = endpoints("http://127.0.0.1:1");
     let shared = &target.0.shared;
