@@ -7,6 +7,7 @@ mod breaking;
 mod goodput;
 mod healing;
 mod load;
+mod rolling;
 mod slow_payment;
 mod table;
 
@@ -26,6 +27,8 @@ enum Demonstration {
     Breaker(breaking::Arguments),
     /// Payment takes up to a second, and its callers wait 300 ms
     SlowPayment(slow_payment::Arguments),
+    /// Processes of services are replaced one after another
+    Rolling(rolling::Arguments),
     /// All of them, briefly
     All,
 }
@@ -48,10 +51,12 @@ async fn run(demonstration: &Demonstration) -> Result<()> {
         Demonstration::Healing(arguments) => healing::run(arguments).await,
         Demonstration::Breaker(arguments) => breaking::run(arguments).await,
         Demonstration::SlowPayment(arguments) => slow_payment::run(arguments).await,
+        Demonstration::Rolling(arguments) => rolling::run(arguments).await,
         Demonstration::All => {
             healing::run(&healing::Arguments::default()).await?;
             breaking::run(&breaking::Arguments::default()).await?;
             slow_payment::run(&slow_payment::Arguments::brief()).await?;
+            rolling::run(&rolling::Arguments::default()).await?;
             goodput::run(&goodput::Arguments::default()).await
         }
     }

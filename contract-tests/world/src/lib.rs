@@ -12,4 +12,4 @@ mod world;
 
 pub use replicas::Replicas;
 pub use tables::Tables;
-pub use world::{ADDED, PATIENCE, Process, SERVICES, Setup, World, holdfast, program, send};
+pub use world::{ADDED, PATIENCE, Process, SERVICES, Setup, World, holdfast, program, ready, send};

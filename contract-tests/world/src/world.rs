@@ -224,17 +224,18 @@ impl World {
 
     /// A process of a service, which ends with this test, even if the test is killed.
     pub fn serve(&self, service: &'static str) -> Command {
-        self.command(&["serve", service, "--parent", &std::process::id().to_string()])
-    }
-
-    /// Starts a service that was stopped, with settings of its own, and does not wait for it.
-    pub fn launch(&mut self, service: &'static str, settings: &[(&str, &str)]) {
-        let mut command = self.serve(service);
+        let mut command = self.command(&["serve", service, "--parent", &std::process::id().to_string()]);
         if let Some(output) = &self.output {
             let copy = || output.try_clone().expect("an open file");
             command.stdout(copy()).stderr(copy());
         }
-        self.processes.insert(service, Process::spawn(command.envs(settings.iter().copied())));
+        command
+    }
+
+    /// Starts a service that was stopped, with settings of its own, and does not wait for it.
+    pub fn launch(&mut self, service: &'static str, settings: &[(&str, &str)]) {
+        let process = Process::spawn(self.serve(service).envs(settings.iter().copied()));
+        self.processes.insert(service, process);
     }
 
     /// Starts a service that was stopped.
@@ -417,7 +418,8 @@ pub(crate) fn listening(service: &str, port: u16) -> [(String, String); 2] {
     ]
 }
 
-pub(crate) async fn ready(service: &'static str, address: Address) {
+/// Waits until the service at this address says that it serves.
+pub async fn ready(service: &'static str, address: Address) {
     let channel = client::connect(service, &address, Credentials::Anonymous);
     eventually(PATIENCE, || {
         let mut health = HealthClient::new(channel.clone());
