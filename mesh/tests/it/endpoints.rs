@@ -113,7 +113,7 @@ impl Load {
     }
 }
 
-/// A13: dead, silent or unknown endpoints cost nobody a call while there is one that serves.
+/// Dead, silent or unknown endpoints cost nobody a call while there is one that serves.
 #[tokio::test]
 async fn one_that_serves_is_enough() {
     let keys = Keys::new();
@@ -160,7 +160,7 @@ async fn without_hope_the_answer_comes_at_once() {
         .await;
 }
 
-/// A57: load is shared, and of three processes one is killed: nothing fails but what it was doing.
+/// Load is shared, and of three processes one is killed: nothing fails but what it was doing.
 #[tokio::test]
 async fn a_killed_process_takes_only_its_calls_along() {
     let keys = Keys::new();
@@ -188,7 +188,7 @@ async fn a_killed_process_takes_only_its_calls_along() {
     }
 }
 
-/// New addresses get calls within seconds; those that are gone get none, and finish what they have.
+/// A58: new addresses get calls within seconds; those that are gone get none, and finish what they have.
 #[tokio::test]
 async fn a_name_is_followed() {
     let keys = Keys::new();
