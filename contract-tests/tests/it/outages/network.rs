@@ -22,6 +22,12 @@ async fn linked(service: &'static str) -> (World, Link) {
     (world, link)
 }
 
+/// Somebody else books somewhere else: nothing is sent over a connection on which the server has not spoken yet.
+async fn connect_all(world: &World) {
+    let listing = world.host().offer(1).await;
+    until_booked(&world.customer("dana"), &wish(&listing)).await;
+}
+
 /// One place: nothing is taken, and nothing paid but what was given back.
 async fn nothing_left(guest: &Caller, listing: &str) {
     eventually(PATIENCE, || async { guest.free(listing, &stay(30)).await == 1 }).await;
@@ -72,6 +78,7 @@ async fn a_charge_whose_answer_is_swallowed_is_undone() {
     let (world, link) = linked("payment").await;
     let (host, guest) = (world.host(), world.customer("gil"));
     let listing = host.offer(1).await;
+    connect_all(&world).await;
     link.spoil(Way::Open, Way::Silent);
     let request = wish(&listing);
     invited(&guest.reserve_within(&request, Duration::from_secs(1)).await.expect_err("no answer"));
@@ -88,6 +95,7 @@ async fn a_charge_that_never_arrives_is_undone() {
     let (world, link) = linked("payment").await;
     let (host, guest) = (world.host(), world.customer("gil"));
     let listing = host.offer(1).await;
+    connect_all(&world).await;
     link.spoil(Way::Silent, Way::Open);
     let request = wish(&listing);
     invited(&guest.reserve_within(&request, Duration::from_secs(1)).await.expect_err("nobody hears"));
