@@ -179,6 +179,11 @@ impl Load {
         phases.push(Phase::begin(name));
     }
 
+    /// How many have been told anything but yes.
+    pub(crate) fn unserved(&self) -> u64 {
+        lock(&self.phases).iter().map(|phase| phase.refused() + phase.failures()).sum()
+    }
+
     /// Waits until every caller has been told.
     pub(crate) async fn end(self) -> Vec<Phase> {
         self.stop.cancel();
