@@ -3,10 +3,15 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
 use mesh::client::{Address, Channel, connect_with_rules};
 use mesh::fault::{Fault, reason_of};
 use mesh::testing::{eventually, free_port};
@@ -15,7 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tonic::body::Body;
 use tonic::{Code, Status};
+use tower::Service as _;
 
 use crate::harness::{Echo, Keys, PATIENCE, RULES, Server, call, text, within};
 
@@ -425,6 +432,39 @@ async fn only_what_no_server_has_looked_at_is_sent_again() {
     assert_eq!(reason_of(&status).as_deref(), Some("CONNECTION_LOST"));
     assert_eq!((seen.load(Ordering::SeqCst), alone.resends()), (1, 0));
     replica.server.stop().await;
+}
+
+/// A server that ends its connections when they are old, even the only one there is, fails no call.
+#[tokio::test]
+async fn ageing_connections_fail_no_call() {
+    let keys = Keys::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counts = connections.clone();
+    let server = mesh::deadline::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counts.fetch_add(1, Ordering::SeqCst);
+            drop(mesh::deadline::spawn(serve_for(Duration::from_millis(100), stream)));
+        }
+    });
+    let load = Load::begin(&channel(&keys, &Address::from(address)), 8);
+    eventually(PATIENCE, || async { connections.load(Ordering::SeqCst) > 20 }).await;
+    let (calls, failures) = load.end().await;
+    assert_eq!(failures.len(), 0, "of {calls}: {:?}", failures.first());
+    server.abort();
+}
+
+/// Serves on one connection until it is so old, then ends it in good order.
+async fn serve_for(age: Duration, stream: TcpStream) {
+    let echo = Echo::new(|request| async move { Ok(request.into_inner()) });
+    let service = tower::service_fn(move |request: http::Request<Incoming>| echo.clone().call(request.map(Body::new)));
+    let protocol = http2::Builder::new(TokioExecutor::new());
+    let connection = protocol.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = pin!(connection);
+    if tokio::time::timeout(age, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
 }
 
 /// Servers come and go while callers call; nobody notices.
