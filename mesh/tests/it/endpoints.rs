@@ -212,7 +212,8 @@ async fn a_name_is_followed() {
         }
     });
     let first = keys.serve("back", patient).await;
-    let second = Replica::start(&keys, Duration::ZERO).await;
+    // Whoever has the choice takes the first one.
+    let second = Replica::start(&keys, 10 * BRIEF).await;
     let name = Name::default();
     name.tell(&[first.address]);
     let channel = channel(&keys, &name.address());
@@ -223,7 +224,7 @@ async fn a_name_is_followed() {
 
     name.tell(&[first.address, second.server.address]);
     let load = Load::begin(&channel, 4);
-    eventually(PATIENCE, || async { second.reached() > 100 }).await;
+    eventually(PATIENCE, || async { second.reached() > 0 }).await;
     name.tell(&[second.server.address]);
     // From some moment on every call reaches the second one.
     eventually(PATIENCE, || async {
