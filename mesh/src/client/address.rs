@@ -144,9 +144,17 @@ mod tests {
         check("http://listing.mesh.svc.cluster.local.:7401/", Some("http://listing.mesh.svc.cluster.local.:7401"));
         check("http://[::1]:1, http://b:2", Some("http://[::1]:1,http://b:2"));
         check("https://a:1,https://b:2", Some("https://a:1,https://b:2"));
-        for refused in
-            ["", "listing:7401", "ftp://a:1", "http://a:1,https://b:1", "http://a", "http://:1", "http://a:1/b", "http://a:1,", "http://a:1?b"]
-        {
+        for refused in [
+            "",
+            "listing:7401",
+            "ftp://a:1",
+            "http://a:1,https://b:1",
+            "http://a",
+            "http://:1",
+            "http://a:1/b",
+            "http://a:1,",
+            "http://a:1?b",
+        ] {
             check(refused, None);
         }
     }

@@ -201,7 +201,8 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_never_spoke_is_not_connected() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let connecting = crate::deadline::spawn(connect(listener.local_addr().unwrap()));
+        let address = listener.local_addr().unwrap();
+        let connecting = crate::deadline::spawn(async move { connect("back", &address.into(), address).await });
         let (accepted, _) = listener.accept().await.unwrap();
         assert!(!connecting.is_finished());
         drop(accepted);
