@@ -11,7 +11,7 @@ use crate::path;
 const DETAILS_MAX_BYTES: usize = 4 * 1024;
 
 /// What any RPC may answer, as `ErrorCase` says.
-const GENERAL: [(Code, &str); 11] = [
+const GENERAL: [(Code, &str); 12] = [
     (Code::InvalidArgument, "INVALID_FIELD"),
     (Code::InvalidArgument, "MESSAGE_MALFORMED"),
     (Code::Unauthenticated, "CREDENTIALS_MISSING"),
