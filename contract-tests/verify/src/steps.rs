@@ -113,7 +113,7 @@ static STEPS: &[Step] = &[
             // With the tests, not before them: `--package holdfast` alone would resolve other features and compile
             // the dependencies once more.
             call("cargo", BUILD),
-            call("cargo", &["test", "--workspace", "--locked"]),
+            call("cargo", &["test", "--workspace", "--locked", "--no-fail-fast"]),
         ],
     },
     Step {

@@ -142,7 +142,7 @@ fn tool(path: &str) -> PathBuf {
 /// Python with its own protobuf, of which it is given the descriptors.
 fn python(vectors: &Path) -> Output {
     let script = ours().root().join("contract-tests/python/vectors.py");
-    Command::new(tool("python/bin/python")).arg(script).arg(descriptors()).arg(vectors).output().unwrap()
+    Command::new(tool("python-client/bin/python")).arg(script).arg(descriptors()).arg(vectors).output().unwrap()
 }
 
 /// Node.js with the packages of the TypeScript client.
