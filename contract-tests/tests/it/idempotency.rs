@@ -27,16 +27,20 @@ const HOUR: i64 = 3_600_000_000;
 const SAME_AGAIN: [&str; 4] = ["DeleteListing", "UpdateReview", "DeleteReview", "CompleteReservation"];
 
 /// What operators do to what the mesh itself does is tried where that is at hand: method, file, test.
-const TRIED_ELSEWHERE: [(&str, &str, &str); 4] = [
+const TRIED_ELSEWHERE: [(&str, &str, &str); 7] = [
     ("RedriveDeadLetter", "mesh/tests/it/admin.rs", "a_redrive_that_was_cut_off_is_repeated_without_a_second_effect"),
     ("RetrySaga", OPERATE, "a_saga_that_cannot_be_undone_is_abandoned_and_taken_up_again"),
     ("AbandonSaga", OPERATE, "a_saga_that_cannot_be_undone_is_abandoned_and_taken_up_again"),
+    ("OverrideBreaker", CALLS, "an_operator_sees_breakers_and_decides_for_them"),
+    ("SetInjectedFault", CALLS, "an_operator_injects_faults_and_ends_them"),
+    ("DeleteInjectedFault", CALLS, "an_operator_injects_faults_and_ends_them"),
     (
         "RebuildViews",
         "services/view/tests/it/rebuild.rs",
         "a_rebuild_that_is_cut_off_changes_nothing_and_can_be_repeated",
     ),
 ];
+const CALLS: &str = "mesh/tests/it/calls.rs";
 const OPERATE: &str = "services/reservation/tests/it/operate.rs";
 
 fn mutating() -> impl Iterator<Item = &'static MethodRule> {

@@ -92,6 +92,8 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Unreachable {
     pub(super) error: String,
+    /// By the machine, as nobody listens there.
+    refused: bool,
     at: Instant,
     reported: AtomicBool,
 }
@@ -132,11 +134,11 @@ impl Endpoints {
             if let Some(line) = shared.ready() {
                 return Ok(line);
             }
-            if let Some(failure) = &shared.view.load().failure {
-                shared.want();
-                return Err(Arc::clone(failure));
+            let failure = shared.view.load().failure.clone();
+            match failure {
+                Some(failure) if !shared.want() => return Err(failure),
+                _ => changed.await,
             }
-            changed.await;
         }
     }
 
@@ -230,10 +232,11 @@ impl Shared {
         self.ejected.notify_one();
     }
 
-    /// A call finds nobody: who has been left alone for long enough is tried again, and discovery is asked.
-    fn want(&self) {
-        self.roster().want(Instant::now());
+    /// A call finds nobody: who has been left alone for long enough is tried again, and discovery is asked. Answers whether to wait for that.
+    fn want(&self) -> bool {
+        let hope = self.change(Roster::want);
         self.lost.notify_one();
+        hope
     }
 }
 
@@ -279,7 +282,8 @@ impl Line {
 
 impl Unreachable {
     fn new(error: &io::Error) -> Self {
-        Self { error: error.to_string(), at: Instant::now(), reported: AtomicBool::new(false) }
+        let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+        Self { error: error.to_string(), refused, at: Instant::now(), reported: AtomicBool::new(false) }
     }
 
     /// Whether this call is the first to tell of it.

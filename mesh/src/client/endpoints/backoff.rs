@@ -25,6 +25,11 @@ impl Backoff {
         delay.mul_f64(1.0 + JITTER * jitter)
     }
 
+    /// Whether the last attempt failed, too.
+    pub(super) fn has_begun(&self) -> bool {
+        self.failed > 0
+    }
+
     /// The endpoint has served.
     pub(super) fn reset(&mut self) {
         self.failed = 0;

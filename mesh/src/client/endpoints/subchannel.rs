@@ -32,8 +32,10 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Arc<Endpoint>) {
             Err(error) => error,
         };
         tracing::debug!(target_service = shared.target, endpoint = %endpoint.address, %error, "cannot connect");
-        let failure = Arc::new(Unreachable::new(&error));
-        shared.change(|roster, _| roster.set(&endpoint, Phase::Failing(failure)));
+        // One that took a connection and closed it soon was about to end, or had a rule about age. The next one may be there by now.
+        let hope = error.kind() == io::ErrorKind::ConnectionAborted && !backoff.has_begun();
+        let phase = if hope { Phase::Connecting } else { Phase::Failing(Arc::new(Unreachable::new(&error))) };
+        shared.change(|roster, _| roster.set(&endpoint, phase));
         shared.lost.notify_one();
         let delay = backoff.failed(error.kind(), rand::random_range(-1.0..=1.0));
         tokio::select! {

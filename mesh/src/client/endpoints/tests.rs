@@ -42,7 +42,11 @@ async fn connected(shared: &Shared, endpoint: &Arc<Endpoint>) -> (Arc<Line>, Dup
 }
 
 fn failed(shared: &Shared, endpoint: &Arc<Endpoint>) {
-    let failure = Arc::new(Unreachable::new(&io::ErrorKind::ConnectionRefused.into()));
+    failed_with(shared, endpoint, io::ErrorKind::HostUnreachable);
+}
+
+fn failed_with(shared: &Shared, endpoint: &Arc<Endpoint>, kind: io::ErrorKind) {
+    let failure = Arc::new(Unreachable::new(&kind.into()));
     shared.change(|roster, _| roster.set(endpoint, Phase::Failing(failure)));
 }
 
@@ -106,6 +110,23 @@ async fn a_call_waits_until_one_is_ready_or_all_have_failed() {
     drop(far);
     eventually(PATIENCE, || async { line.is_closed() }).await;
     assert!(shared.ready().is_none());
+}
+
+/// What refused a moment ago may be there now: the call has it tried again and waits for that.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_soon_stale() {
+    let target = endpoints("http://127.0.0.1:1");
+    let shared = Arc::clone(&target.0.shared);
+    let one = endpoint(&shared, 1);
+    *target.0.discovery.lock().unwrap() = Some(spawn(std::future::pending()));
+    failed_with(&shared, &one, io::ErrorKind::ConnectionRefused);
+    assert!(target.pick().await.is_err(), "just now");
+    assert!(timeout(SECOND, one.wanted.notified()).await.is_err());
+    // The clock has gone on.
+    assert!(timeout(SECOND, target.pick()).await.is_err(), "waits");
+    assert!(timeout(SECOND, one.wanted.notified()).await.is_ok());
+    failed_with(&shared, &one, io::ErrorKind::ConnectionRefused);
+    assert!(target.pick().await.is_err(), "it is known anew");
 }
 
 #[tokio::test(start_paused = true)]
