@@ -14,7 +14,7 @@ use super::{Endpoint, Line, Unreachable};
 /// An endpoint that calls ask for is tried again this long after the last attempt, however long it was to be left alone.
 const WANTED_AFTER: Duration = Duration::from_secs(1);
 /// As long, where the last attempt was refused: asking costs next to nothing, and what calls know of a process that is not there is soon stale.
-const WANTED_AFTER_REFUSAL: Duration = Duration::from_millis(50);
+const WANTED_AFTER_REFUSAL: Duration = Duration::from_millis(5);
 
 /// The endpoints that discovery knows, and how they stand.
 #[derive(Default)]
