@@ -126,7 +126,7 @@ pub(crate) const ALL: &[Mutant] = &[
              DELETE FROM closures WHERE listing_id = NEW.listing_id; END",
         ),
     },
-    Mutant { name: "acknowledge after the commit", seed: 8, without: Code },
+    Mutant { name: "acknowledge after the commit", seed: 29, without: Code },
     Mutant { name: "refill of a stream that lost events", seed: 0, without: Code },
     Mutant { name: "release of the place", seed: 0, without: Code },
     Mutant { name: "refund of the payment", seed: 4, without: Code },

@@ -7,6 +7,8 @@ const FIRST: Duration = Duration::from_millis(20);
 /// A process that is not there yet says so at once; asking costs little, and its return is noticed soon.
 const REFUSED_CAP: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(30);
+/// Half a second in all.
+const YOUNG: u32 = 5;
 /// To either side, so that callers of one endpoint do not come back together.
 const JITTER: f64 = 0.2;
 
@@ -25,9 +27,9 @@ impl Backoff {
         delay.mul_f64(1.0 + JITTER * jitter)
     }
 
-    /// Whether the last attempt failed, too.
-    pub(super) fn has_begun(&self) -> bool {
-        self.failed > 0
+    /// Whether there were only a few failures in a row.
+    pub(super) fn is_young(&self) -> bool {
+        self.failed < YOUNG
     }
 
     /// The endpoint has served.

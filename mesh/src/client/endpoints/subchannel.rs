@@ -32,8 +32,8 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Arc<Endpoint>) {
             Err(error) => error,
         };
         tracing::debug!(target_service = shared.target, endpoint = %endpoint.address, %error, "cannot connect");
-        // One that took a connection and closed it soon was about to end, or had a rule about age. The next one may be there by now.
-        let hope = error.kind() == io::ErrorKind::ConnectionAborted && !backoff.has_begun();
+        // Who takes connections and soon closes them is about to end, or lets none grow old. The next one may serve.
+        let hope = error.kind() == io::ErrorKind::ConnectionAborted && backoff.is_young();
         let phase = if hope { Phase::Connecting } else { Phase::Failing(Arc::new(Unreachable::new(&error))) };
         shared.change(|roster, _| roster.set(&endpoint, phase));
         shared.lost.notify_one();
