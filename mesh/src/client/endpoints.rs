@@ -92,8 +92,8 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Unreachable {
     pub(super) error: String,
-    /// By the machine, as nobody listens there.
-    refused: bool,
+    /// Somebody said no, so the next attempt costs next to nothing.
+    came_at_once: bool,
     at: Instant,
     reported: AtomicBool,
 }
@@ -128,6 +128,7 @@ impl Endpoints {
             return Ok(line);
         }
         self.begin();
+        let began = Instant::now();
         loop {
             let mut changed = pin!(shared.changed.notified());
             changed.as_mut().enable();
@@ -136,7 +137,7 @@ impl Endpoints {
             }
             let failure = shared.view.load().failure.clone();
             match failure {
-                Some(failure) if !shared.want() => return Err(failure),
+                Some(failure) if !shared.want(began) => return Err(failure),
                 _ => changed.await,
             }
         }
@@ -233,8 +234,8 @@ impl Shared {
     }
 
     /// A call finds nobody: who has been left alone for long enough is tried again, and discovery is asked. Answers whether to wait for that.
-    fn want(&self) -> bool {
-        let hope = self.change(Roster::want);
+    fn want(&self, began: Instant) -> bool {
+        let hope = self.change(|roster, now| roster.want(began, now));
         self.lost.notify_one();
         hope
     }
@@ -282,8 +283,10 @@ impl Line {
 
 impl Unreachable {
     fn new(error: &io::Error) -> Self {
-        let refused = error.kind() == io::ErrorKind::ConnectionRefused;
-        Self { error: error.to_string(), refused, at: Instant::now(), reported: AtomicBool::new(false) }
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+        let kinds = [ConnectionRefused, ConnectionReset, ConnectionAborted, UnexpectedEof, BrokenPipe];
+        let came_at_once = kinds.contains(&error.kind());
+        Self { error: error.to_string(), came_at_once, at: Instant::now(), reported: AtomicBool::new(false) }
     }
 
     /// Whether this call is the first to tell of it.

@@ -13,8 +13,6 @@ use super::{Endpoint, Line, Unreachable};
 
 /// An endpoint that calls ask for is tried again this long after the last attempt, however long it was to be left alone.
 const WANTED_AFTER: Duration = Duration::from_secs(1);
-/// As long, where the last attempt was refused: asking costs next to nothing, and what calls know of a process that is not there is soon stale.
-const WANTED_AFTER_REFUSAL: Duration = Duration::from_millis(5);
 
 /// The endpoints that discovery knows, and how they stand.
 #[derive(Default)]
@@ -102,16 +100,17 @@ impl Roster {
         Latency::beside(&latencies, now)
     }
 
-    /// Calls find nobody. Answers whether there is hope again, as an answer to the next attempt comes at once.
-    pub(super) fn want(&mut self, now: Instant) -> bool {
+    /// A call that began then finds nobody. Who answered at once and before that the call cannot rely on: it is asked again. Answers whether there
+    /// is hope.
+    pub(super) fn want(&mut self, began: Instant, now: Instant) -> bool {
         let mut hope = false;
         for member in &mut self.members {
             let Phase::Failing(failure) = &member.phase else { continue };
-            let refused = failure.refused && now >= failure.at + WANTED_AFTER_REFUSAL;
-            if refused || now >= failure.at + WANTED_AFTER {
+            let is_stale = failure.came_at_once && failure.at < began;
+            if is_stale || now >= failure.at + WANTED_AFTER {
                 member.endpoint.wanted.notify_one();
             }
-            if refused {
+            if is_stale {
                 member.phase = Phase::Connecting;
                 hope = true;
             }
