@@ -130,7 +130,7 @@ pub(crate) const ALL: &[Mutant] = &[
     Mutant { name: "refill of a stream that lost events", seed: 0, without: Code },
     Mutant { name: "release of the place", seed: 0, without: Code },
     Mutant { name: "refund of the payment", seed: 4, without: Code },
-    Mutant { name: "version guard", seed: 35, without: Code },
+    Mutant { name: "version guard", seed: 32, without: Code },
     Mutant { name: "limit per person", seed: 51, without: Code },
     Mutant { name: "idempotency key of the provider", seed: 2, without: Code },
 ];
