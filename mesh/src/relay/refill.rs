@@ -65,6 +65,9 @@ pub(super) async fn check(store: &Store, publisher: &mut Publisher, connection: 
             stream_sequence = last,
             "the stream lost acknowledged events; publishing them again from the outbox"
         );
+    } else {
+        // What it lost may be events whose acknowledgement never came: they will be published anyway, under numbers that consumers have passed.
+        set_consumers_back(publisher.service, &stream, last_of(publisher).await?).await.map_err(RelayError::Stream)?;
     }
     publisher.checked = Some(connection);
     Ok(())
@@ -123,6 +126,12 @@ async fn intact(stream: &Stream, acknowledged_at: Option<Micros>) -> Result<Inta
         }
     }
     Ok(intact)
+}
+
+/// How far the stream is now.
+async fn last_of(publisher: &Publisher) -> Result<u64, RelayError> {
+    let stream = publisher.bus().jetstream().get_stream(&publisher.stream).await;
+    Ok(stream.map_err(|error| RelayError::Stream(error.into()))?.cached_info().state.last_sequence)
 }
 
 /// Has consumers that are beyond this place begin after it again; the inbox drops what comes twice. Servers from 2.14 on do so themselves when
