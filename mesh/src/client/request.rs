@@ -10,7 +10,7 @@ use http_body::{Body as _, Frame};
 use tonic::Status;
 use tonic::body::Body;
 
-/// Larger bodies are sent once: what is kept of all calls in flight has to stay small.
+/// Larger bodies are sent once: what is kept of all calls in flight has to stay small. Linkerd's limit.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// What a request was before it was sent. Extensions are of this process, and not kept.
@@ -22,7 +22,7 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn into_request(self) -> Request<Body> {
-        let mut request = Request::new(Body::new(Whole(Some(self.body))));
+        let mut request = Request::new(whole(self.body));
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = self.uri;
@@ -36,25 +36,33 @@ pub(super) fn keep(request: Request<Body>) -> (Request<Body>, Option<Kept>) {
     let (head, body) = request.into_parts();
     match gather(body) {
         Ok(body) => {
-            let kept = (body.len() <= KEPT_BYTES && head.method == Method::POST).then(|| Kept {
+            let kept = (head.method == Method::POST).then(|| Kept {
                 uri: head.uri.clone(),
                 headers: head.headers.clone(),
                 body: body.clone(),
             });
-            (Request::from_parts(head, Body::new(Whole(Some(body)))), kept)
+            (Request::from_parts(head, whole(body)), kept)
         }
         Err(body) => (Request::from_parts(head, body), None),
     }
 }
 
-/// A body that is one piece and complete, without waiting for it; otherwise one of what came and what will.
-fn gather(mut body: Body) -> Result<Bytes, Body> {
+/// A body that is one piece, complete, and not too large to keep, without waiting for it; otherwise one of what came and what will.
+pub(super) fn gather(mut body: Body) -> Result<Bytes, Body> {
     let first = look(&mut body);
     let second = if matches!(&first, Some(Some(Ok(frame))) if frame.is_data()) { look(&mut body) } else { None };
     match (first, second) {
-        (Some(Some(Ok(frame))), Some(None)) => Ok(frame.into_data().unwrap_or_default()),
+        (Some(Some(Ok(frame))), Some(None)) => {
+            let data = frame.into_data().unwrap_or_default();
+            if data.len() <= KEPT_BYTES { Ok(data) } else { Err(whole(data)) }
+        }
         (first, second) => Err(Body::new(Resumed { begun: [first, second], rest: body })),
     }
+}
+
+/// A body of one piece.
+pub(super) fn whole(data: Bytes) -> Body {
+    Body::new(Whole(Some(data)))
 }
 
 /// What is there now; nothing if it has to be waited for.

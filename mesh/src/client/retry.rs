@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::Either;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -32,15 +33,14 @@ use tower::Service;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::budget::Budget;
-use self::message::Message;
 use super::advice::Advice;
+use super::request::{gather, whole};
 use crate::chain;
 use crate::deadline::Deadline;
 use crate::telemetry::names;
 use crate::telemetry::rpc::status_code;
 
 mod budget;
-mod message;
 #[cfg(test)]
 mod tests;
 
@@ -147,9 +147,9 @@ impl Policy {
     {
         let deadline = request.extensions().get::<Deadline>().copied();
         let (parts, body) = request.into_parts();
-        let message = match message::read(body).await {
-            Message::Whole(message) => message,
-            Message::TooLarge(body) => {
+        let message = match gather(body) {
+            Ok(message) => message,
+            Err(body) => {
                 let response = inner.call(Request::from_parts(parts, body)).await?;
                 if self.has_failed(&response) {
                     self.give_up(method, Stop::Attempts);
@@ -238,8 +238,8 @@ impl Stop {
     }
 }
 
-fn request_of(parts: &Parts, message: message::Replay, attempt: u32) -> Request<Body> {
-    let mut request = Request::from_parts(parts.clone(), Body::new(message));
+fn request_of(parts: &Parts, message: Bytes, attempt: u32) -> Request<Body> {
+    let mut request = Request::from_parts(parts.clone(), whole(message));
     if attempt > 1 {
         request.headers_mut().insert(PREVIOUS_ATTEMPTS, HeaderValue::from(attempt - 1));
     }

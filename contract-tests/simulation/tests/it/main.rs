@@ -20,10 +20,10 @@ fn the_same_seed_gives_the_same_run_to_the_last_event() {
     assert_ne!(text(&first.stderr), text(&simulate(&["--seed", "8", "--trace"]).stderr), "another seed, another run");
 }
 
-/// A simulation that cannot fail tells nothing: each mutant on the seed that is recorded to notice it.
+/// A simulation that cannot fail tells nothing. The recorded seed is tried first: any change of what is called makes it another run.
 #[test]
 fn without_any_one_of_the_safety_mechanisms_something_is_wrong() {
-    let hunt = simulate(&["--mutants", "--seeds", "0..0"]);
+    let hunt = simulate(&["--mutants", "--seeds", "0..300"]);
     assert!(hunt.status.success(), "{}", text(&hunt.stdout));
 }
 

@@ -93,7 +93,7 @@ impl Bench {
     }
 
     async fn call_with(&self, path: &str, message: Vec<u8>, budget: Duration) -> Option<Code> {
-        let mut request = Request::new(Body::new(message::Replay::of(Bytes::from(message))));
+        let mut request = Request::new(whole(Bytes::from(message)));
         *request.uri_mut() = path.parse().unwrap();
         request.extensions_mut().insert(Deadline::after(budget));
         status_code(self.retries.clone().oneshot(request).await.unwrap().headers())
@@ -211,7 +211,7 @@ async fn what_may_have_begun_is_told_rather_than_what_was_not() {
     let check = async |reasons: &[&'static str], expected: &str| {
         let bench = Bench::new(Retry::default());
         bench.answer(reasons.iter().map(|reason| Fault::unavailable(*reason, "", Duration::ZERO).into()));
-        let mut request = Request::new(Body::empty());
+        let mut request = Request::new(whole(Bytes::new()));
         *request.uri_mut() = SAFE.parse().unwrap();
         let response = bench.retries.clone().oneshot(request).await.unwrap();
         let told = Status::from_header_map(response.headers()).and_then(|status| reason_of(&status));
