@@ -138,6 +138,11 @@ impl Bus {
         }
     }
 
+    /// The number of the connection, or of the last one while there is none.
+    pub(crate) fn connection(&self) -> u64 {
+        *self.state.connections.borrow()
+    }
+
     /// Waits until the connection is another one than `number`.
     pub(crate) async fn reconnected(&self, number: u64) {
         let mut connections = self.state.connections.subscribe();

@@ -25,7 +25,8 @@ use crate::plan::{Journey, Offer, Plan, Step};
 /// An answer that may be another one later is asked for so often.
 const TRIES: u32 = 6;
 /// While the system is still being repaired, booking is tried so often.
-const PROBES: u32 = 40;
+/// A peer that is gone without a word is noticed after 13 s, and sagas pause for up to 30 s.
+const PROBES: u32 = 180;
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Tokens, by subject.

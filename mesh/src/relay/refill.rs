@@ -66,8 +66,10 @@ pub(super) async fn check(store: &Store, publisher: &mut Publisher, connection: 
             "the stream lost acknowledged events; publishing them again from the outbox"
         );
     } else {
-        // What it lost may be events whose acknowledgement never came: they will be published anyway, under numbers that consumers have passed.
-        set_consumers_back(publisher.service, &stream, last_of(publisher).await?).await.map_err(RelayError::Stream)?;
+        // It may have lost events whose acknowledgement never came, and others may have taken their numbers since. Nothing tells; but only the
+        // numbers after the last acknowledgement can be meant, and what comes twice does no harm.
+        let certain = u64::try_from(progress.sequence).unwrap_or(0);
+        set_consumers_back(publisher.service, &stream, certain).await.map_err(RelayError::Stream)?;
     }
     publisher.checked = Some(connection);
     Ok(())
@@ -128,12 +130,6 @@ async fn intact(stream: &Stream, acknowledged_at: Option<Micros>) -> Result<Inta
     Ok(intact)
 }
 
-/// How far the stream is now.
-async fn last_of(publisher: &Publisher) -> Result<u64, RelayError> {
-    let stream = publisher.bus().jetstream().get_stream(&publisher.stream).await;
-    Ok(stream.map_err(|error| RelayError::Stream(error.into()))?.cached_info().state.last_sequence)
-}
-
 /// Has consumers that are beyond this place begin after it again; the inbox drops what comes twice. Servers from 2.14 on do so themselves when
 /// they start, but not with streams that have replicas.
 async fn set_consumers_back(service: &str, stream: &Stream, sequence: u64) -> Result<(), crate::nats::Error> {
@@ -145,7 +141,12 @@ async fn set_consumers_back(service: &str, stream: &Stream, sequence: u64) -> Re
         let config = pull::Config { deliver_policy, ..pull::Config::try_from_consumer_config(ahead.config)? };
         stream.delete_consumer(&durable).await?;
         stream.create_consumer(config).await?;
-        tracing::warn!(service, durable, start_sequence, "a consumer was beyond what the stream has; it was set back");
+        tracing::warn!(
+            service,
+            durable,
+            start_sequence,
+            "a consumer was beyond what the stream certainly kept; it was set back"
+        );
     }
     Ok(())
 }

@@ -129,14 +129,38 @@ async fn a_consumer_beyond_a_lost_tail_misses_nothing_that_takes_its_numbers() {
         publish(&bus, &broker, event).await;
     }
     advance(&broker, 30).await;
+    sees(&store, &consumer, &broker, 11..=40).await;
+}
+
+/// Events 11 to 20 were never acknowledged to the relay, and the stream may hold others under their numbers than the consumer saw there.
+#[tokio::test]
+async fn a_consumer_beyond_the_last_acknowledgement_misses_nothing_that_took_those_numbers() {
+    let ((_dir, url), (_other, consumer)) = (database(), database());
+    let (store, consumer) = (things::open(&url), things::open(&consumer));
+    let broker = Broker::start().await;
+    let running = relay(&store, &broker).await;
+    write(&store, numbers(1..=10)).await;
+    all_published(&store).await;
+    running.stop().await;
+    let bus = broker.bus().await;
+    let unacknowledged = numbers(11..=20);
+    write(&store, unacknowledged.clone()).await;
+    for event in &unacknowledged {
+        publish(&bus, &broker, event).await;
+    }
+    advance(&broker, 20).await;
+    sees(&store, &consumer, &broker, 11..=20).await;
+}
+
+/// What was before, somebody else has seen; whether it comes again depends on who makes the consumer anew.
+async fn sees(store: &Store, consumer: &Store, broker: &Broker, numbers: std::ops::RangeInclusive<i64>) {
     let consuming = {
         let (bus, consumer) = (broker.bus().await, consumer.clone());
         Running::start(|shutdown| consumer::run(spec(), bus, consumer, count, shutdown))
     };
-    let running = relay(&store, &broker).await;
-    // What was before the loss, somebody else has seen; whether it comes again depends on who makes the consumer anew.
-    for number in 11..=40 {
-        eventually(SOON, || async { things::number(&consumer, &format!("seen/{number}")).await == Some(1) }).await;
+    let running = relay(store, broker).await;
+    for number in numbers {
+        eventually(SOON, || async { things::number(consumer, &format!("seen/{number}")).await == Some(1) }).await;
     }
     consuming.stop().await;
     running.stop().await;
