@@ -92,6 +92,8 @@ impl PostgresServer {
             "unix_socket_directories=",
             "max_connections=1000",
             "shared_buffers=64MB",
+            // In the data folder, which goes with the test however the server ended.
+            "dynamic_shared_memory_type=mmap",
             "fsync=off",
             "full_page_writes=off",
             "autovacuum=off",
