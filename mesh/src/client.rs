@@ -191,6 +191,13 @@ impl Channel {
     pub fn switch_resends_off(&self) {
         self.endpoints.switch_resends_off();
     }
+
+    /// Which endpoints are left out although they are connected.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn ejected(&self) -> Vec<std::net::SocketAddr> {
+        self.endpoints.ejected()
+    }
 }
 
 impl Service<Request<Body>> for Channel {

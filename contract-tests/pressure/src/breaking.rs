@@ -12,6 +12,7 @@ use proto::mesh::v1::breaker::State;
 use proto::mesh::v1::breaker_service_client::BreakerServiceClient;
 use proto::mesh::v1::injected_fault_service_client::InjectedFaultServiceClient;
 use proto::mesh::v1::{Breaker, ListBreakersRequest, ListInjectedFaultsRequest};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use world::{Setup, World, holdfast};
 
@@ -85,7 +86,7 @@ async fn play(world: &World, load: &Load, length: Duration) -> Result<Seen> {
     sleep(length).await;
     load.phase(ILL);
     let struck = Instant::now();
-    command(world, &["inject", "set", FAULT, "--for", "10m", "--yes"])?;
+    command(world, &["inject", "set", FAULT, "--for", "10m", "--yes"]).await?;
     operator.until(State::Open).await?;
     let opened = struck.elapsed();
     let (mut open, mut passed_open) = (Duration::ZERO, 0);
@@ -98,7 +99,7 @@ async fn play(world: &World, load: &Load, length: Duration) -> Result<Seen> {
     let passed = operator.passed().await?;
     load.phase(MENDING);
     let mended = Instant::now();
-    command(world, &["inject", "clear", "--yes"])?;
+    command(world, &["inject", "clear", "--yes"]).await?;
     operator.until(State::Closed).await?;
     let closed = mended.elapsed();
     load.phase(AFTER);
@@ -118,9 +119,10 @@ fn check(phases: &[Phase], seen: &Seen) -> Result<()> {
     Ok(())
 }
 
-/// A command of the binary that has to do well.
-fn command(world: &World, line: &[&str]) -> Result<()> {
-    let output = world.command(line).output().context("the binary runs")?;
+/// A command of the binary that has to do well, while the customers go on.
+pub(crate) async fn command(world: &World, line: &[&str]) -> Result<()> {
+    let mut command = world.command(line);
+    let output = spawn_blocking(move || command.output()).await.context("no panic")?.context("the binary runs")?;
     ensure!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }

@@ -160,9 +160,14 @@ impl Load {
 
     /// Callers that book a room of `listing`, each as a customer of its own.
     pub(crate) fn bookings(world: &World, callers: usize, listing: &str, first_phase: &str) -> Self {
-        let customers: Arc<[Caller]> = (0..callers).map(|number| world.customer(&format!("caller-{number}"))).collect();
-        let listing: Arc<str> = listing.into();
-        Self::begin(callers, first_phase, move |number, time| {
+        let customers = (0..callers).map(|number| world.customer(&format!("caller-{number}"))).collect();
+        Self::bookings_of(customers, listing, first_phase)
+    }
+
+    /// These customers book a room of `listing`.
+    pub(crate) fn bookings_of(customers: Vec<Caller>, listing: &str, first_phase: &str) -> Self {
+        let (customers, listing): (Arc<[Caller]>, Arc<str>) = (customers.into(), listing.into());
+        Self::begin(customers.len(), first_phase, move |number, time| {
             let (customers, listing) = (Arc::clone(&customers), Arc::clone(&listing));
             async move {
                 let day = i32::try_from(1 + time % HORIZON_DAYS).expect("a small number");

@@ -4,6 +4,7 @@
 //! Times are printed and not asserted: they are the machine's, the promises are ours.
 
 mod breaking;
+mod ejecting;
 mod goodput;
 mod healing;
 mod load;
@@ -25,6 +26,8 @@ enum Demonstration {
     Healing(healing::Arguments),
     /// A callee falls ill: its breaker leaves it alone and finds it well again
     Breaker(breaking::Arguments),
+    /// One of three processes of a service falls ill: it is left out, and let in again
+    Ejection(ejecting::Arguments),
     /// Payment takes up to a second, and its callers wait 300 ms
     SlowPayment(slow_payment::Arguments),
     /// Processes of services are replaced one after another
@@ -50,11 +53,13 @@ async fn run(demonstration: &Demonstration) -> Result<()> {
         Demonstration::Goodput(arguments) => goodput::run(arguments).await,
         Demonstration::Healing(arguments) => healing::run(arguments).await,
         Demonstration::Breaker(arguments) => breaking::run(arguments).await,
+        Demonstration::Ejection(arguments) => ejecting::run(arguments).await,
         Demonstration::SlowPayment(arguments) => slow_payment::run(arguments).await,
         Demonstration::Rolling(arguments) => rolling::run(arguments).await,
         Demonstration::All => {
             healing::run(&healing::Arguments::default()).await?;
             breaking::run(&breaking::Arguments::default()).await?;
+            ejecting::run(&ejecting::Arguments::default()).await?;
             slow_payment::run(&slow_payment::Arguments::brief()).await?;
             rolling::run(&rolling::Arguments::default()).await?;
             goodput::run(&goodput::Arguments::default()).await

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,6 +47,7 @@ const OPEN: State = State { up: true, there: Way::Open, back: Way::Open };
 pub struct Link {
     address: SocketAddr,
     server: Arc<Mutex<Option<SocketAddr>>>,
+    sent: Arc<AtomicU64>,
     state: watch::Sender<State>,
 }
 
@@ -54,16 +58,17 @@ impl Link {
         let address = listener.local_addr().expect("bound");
         let (state, watched) = watch::channel(OPEN);
         let server = Arc::new(Mutex::new(None));
-        let target = Arc::clone(&server);
+        let sent = Arc::new(AtomicU64::new(0));
+        let (target, counted) = (Arc::clone(&server), Arc::clone(&sent));
         drop(deadline::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let server = *target.lock().expect("not poisoned");
                 if let Some(server) = server.filter(|_| watched.borrow().up) {
-                    drop(deadline::spawn(carry(near, server, watched.clone())));
+                    drop(deadline::spawn(carry(near, server, watched.clone(), Arc::clone(&counted))));
                 }
             }
         }));
-        Self { address, server, state }
+        Self { address, server, sent, state }
     }
 
     /// Where callers connect.
@@ -77,6 +82,11 @@ impl Link {
 
     pub fn lead_to(&self, server: SocketAddr) {
         *self.server.lock().expect("not poisoned") = Some(server);
+    }
+
+    /// How many bytes callers have sent to the server.
+    pub fn bytes_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Ends every connection and refuses new ones.
@@ -95,11 +105,12 @@ impl Link {
     }
 }
 
-async fn carry(near: TcpStream, server: SocketAddr, mut state: watch::Receiver<State>) {
+async fn carry(near: TcpStream, server: SocketAddr, mut state: watch::Receiver<State>, sent: Arc<AtomicU64>) {
     let Ok(far) = TcpStream::connect(server).await else { return };
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-    let there = pump(near_read, far_write, state.clone(), |state| state.there);
-    let back = pump(far_read, near_write, state.clone(), |state| state.back);
+    let there = pump(near_read, far_write, state.clone(), |state| state.there, &sent);
+    let answered = AtomicU64::new(0);
+    let back = pump(far_read, near_write, state.clone(), |state| state.back, &answered);
     // Whichever ends first takes the other along, and with it both sockets.
     tokio::select! {
         () = there => {}
@@ -114,9 +125,11 @@ async fn pump(
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
     way: fn(&State) -> Way,
+    carried: &AtomicU64,
 ) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        carried.fetch_add(count as u64, Ordering::Relaxed);
         let now = way(&state.borrow_and_update());
         match now {
             Way::Open => {}

@@ -7,10 +7,11 @@ use mesh::{
     testing::free_port,
 };
 use proto::contract::Role;
+use rustix::process::Signal;
 
 use crate::{
     caller::Caller,
-    world::{Process, World, listening, ready},
+    world::{Process, World, listening, ready, send},
 };
 
 /// One more process of some services of a world. Replicas call replicas, where there are any: that makes a second mesh on the same databases and
@@ -50,8 +51,13 @@ impl Replicas {
         self.processes.remove(service).expect("it runs").kill();
     }
 
+    /// Stops one in its tracks, or lets it go on.
+    pub fn freeze(&self, service: &'static str, frozen: bool) {
+        send(self.processes[service].id(), if frozen { Signal::STOP } else { Signal::CONT });
+    }
+
     /// The replica's, or the world's own if there is none.
-    fn address(&self, world: &World, service: &str) -> SocketAddr {
+    pub fn address(&self, world: &World, service: &str) -> SocketAddr {
         self.ports.get(service).map_or_else(|| world.address(service), |port| SocketAddr::from(([127, 0, 0, 1], *port)))
     }
 

@@ -168,6 +168,11 @@ impl Endpoints {
         self.0.shared.resends_off.store(true, Ordering::Relaxed);
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn ejected(&self) -> Vec<SocketAddr> {
+        self.0.shared.roster().ejected(Instant::now())
+    }
+
     /// Starts what keeps the endpoints, unless it runs.
     fn begin(&self) {
         let mut discovery = self.0.discovery.lock().expect("nothing panics while holding the lock");

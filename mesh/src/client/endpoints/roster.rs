@@ -94,6 +94,12 @@ impl Roster {
         self.members.iter().filter_map(|member| member.ejection.returns(now)).min()
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn ejected(&self, now: Instant) -> Vec<std::net::SocketAddr> {
+        let ejected = self.members.iter().filter(|member| member.ejection.is_ejected(now));
+        ejected.map(|member| member.endpoint.address).collect()
+    }
+
     /// What a newcomer's latency is taken to be.
     pub(super) fn median(&self, now: Instant) -> Latency {
         let latencies: Vec<_> = self.members.iter().map(|member| *member.endpoint.latency()).collect();
