@@ -34,6 +34,7 @@ mod endpoints;
 mod identify;
 mod inject;
 mod observe;
+mod plain;
 mod request;
 mod retry;
 mod transport;
@@ -47,6 +48,7 @@ pub(crate) use calls::BreakerState;
 pub use calls::{CallSettings, Calls};
 pub(crate) use inject::Active;
 pub use inject::{Action, InjectedFault, InjectedFaultError};
+pub use plain::plain;
 pub use retry::Retry;
 
 use breaker::Breakers;

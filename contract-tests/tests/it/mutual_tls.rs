@@ -1,6 +1,7 @@
 //! Services that prove themselves to each other, and to a client in another language.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mesh::client::{self, Address, Credentials};
@@ -19,9 +20,8 @@ fn proof(folder: &Path) -> [String; 6] {
     [authority, file("ca.crt"), certificate, file("tls.crt"), key, file("tls.key")]
 }
 
-/// `--tls-dir` is all it takes: a booking goes through every service, and who has no certificate gets no connection.
-#[tokio::test]
-async fn a_booking_goes_over_tls_and_a_foreign_client_proves_itself_too() {
+/// Every service with a certificate of its own, ready; and the folder of a caller's.
+async fn secured() -> (World, PathBuf) {
     let mut world = World::without_services(mesh::testing::chosen_database(), &[]).await;
     let (authority, folder) = (Authority::new(), world.keys().join("tls"));
     for service in SERVICES {
@@ -31,7 +31,17 @@ async fn a_booking_goes_over_tls_and_a_foreign_client_proves_itself_too() {
     }
     let gateway = folder.join("gateway");
     authority.issue("gateway", &gateway);
+    let tls = Tls::open(&gateway).expect("certificates");
+    for service in SERVICES {
+        world.ready_over(service, &tls).await;
+    }
+    (world, gateway)
+}
 
+/// `--tls-dir` is all it takes: a booking goes through every service, and who has no certificate gets no connection.
+#[tokio::test]
+async fn a_booking_goes_over_tls_and_a_foreign_client_proves_itself_too() {
+    let (world, gateway) = secured().await;
     let tls = Tls::open(&gateway).expect("certificates");
     let caller = |subject: &str, role: Role| {
         let token = world.token(subject, role);
@@ -40,9 +50,6 @@ async fn a_booking_goes_over_tls_and_a_foreign_client_proves_itself_too() {
             client::connect(service, &address, Credentials::token(&token))
         })
     };
-    for service in SERVICES {
-        world.ready_over(service, &tls).await;
-    }
     let listing = caller("hana", Role::Host).offer(1).await;
     let booked = caller("gil", Role::Customer).reserve(&wish(&listing)).await.expect("a booking");
     assert_eq!(booked.state(), State::Confirmed);
@@ -65,4 +72,38 @@ async fn a_booking_goes_over_tls_and_a_foreign_client_proves_itself_too() {
     let nobody = proof(&gateway)[..2].to_vec();
     assert!(!ask(nobody).status.success(), "without a certificate");
     world.audit();
+}
+
+/// The tools of the binary prove themselves as services do, and say what is wrong where they cannot.
+#[tokio::test]
+async fn the_tools_speak_tls_and_say_what_is_wrong_without_a_certificate() {
+    let (world, gateway) = secured().await;
+    let run = |line: &[&str], tls_dir: Option<&Path>| {
+        let mut command = world.command(line);
+        if let Some(dir) = tls_dir {
+            command.env("HOLDFAST_TLS_DIR", dir);
+        }
+        let output = command.output().expect("it runs");
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("text")).concat();
+        (output.status.success(), text)
+    };
+    let (well, text) = run(&["smoke"], Some(&gateway));
+    assert!(well && text.contains("all well"), "{text}");
+    let gateway = gateway.to_str().expect("a plain path");
+    let (well, text) = run(&["outbox", "status", "--tls-dir", gateway], None);
+    assert!(well && text.lines().count() == 8, "{text}");
+
+    let status = ["outbox", "status"];
+    let check = |tls_dir: Option<&Path>, wrong: &str| {
+        let (well, text) = run(&status, tls_dir);
+        assert!(!well && text.contains(wrong), "{tls_dir:?}: {text}");
+    };
+    check(None, "there is no certificate to call with");
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    check(Some(elsewhere.path()), "ca.crt");
+    Authority::new().issue("gateway", elsewhere.path());
+    check(Some(elsewhere.path()), "invalid peer certificate");
+    // It knows the services, and they do not know it.
+    fs::copy(world.keys().join("tls/gateway/ca.crt"), elsewhere.path().join("ca.crt")).expect("a file");
+    check(Some(elsewhere.path()), "received fatal alert");
 }

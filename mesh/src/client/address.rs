@@ -42,6 +42,17 @@ impl Address {
         if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
+    /// What requests to the first of them are addressed to.
+    pub(super) fn uri(&self) -> Uri {
+        let first = self.origins.first().expect("an address has an origin").clone();
+        Uri::builder()
+            .scheme(self.scheme())
+            .authority(first)
+            .path_and_query("/")
+            .build()
+            .expect("these make an address")
+    }
+
     /// Makes what goes over a connection as secret as the address wants it; `target` is the service that must be at the other end.
     pub(super) async fn secure(&self, target: &str, stream: Stream) -> io::Result<Stream> {
         match &self.tls {

@@ -86,7 +86,7 @@ async fn connect_unlimited(target: &str, configured: &Address, address: SocketAd
 }
 
 /// With TCP_NODELAY: without it a small request may wait 40 ms for the acknowledgement of the one before.
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+pub(super) async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)

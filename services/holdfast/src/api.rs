@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
+use mesh::client::{self, Address};
 use mesh::identity::Issuer;
+use mesh::tls::Tls;
 use proto::contract::Role;
 use proto::listing::v1::listing_service_client::ListingServiceClient;
 use proto::message::v1::message_service_client::MessageServiceClient;
@@ -16,7 +18,7 @@ use proto::voucher::v1::voucher_service_client::VoucherServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::home::{Home, HomeArgs, Occupant, Running};
@@ -36,6 +38,9 @@ pub struct TargetArgs {
     /// Folder with the issuer's key [default: that of the running `up`]
     #[arg(long, value_name = "DIR", env = "HOLDFAST_KEYS_DIR")]
     pub keys: Option<PathBuf>,
+    /// Folder of ca.crt, tls.crt and tls.key, for a mesh that wants TLS [default: that of the running `up`]
+    #[arg(long, value_name = "DIR", env = "HOLDFAST_TLS_DIR")]
+    pub tls_dir: Option<PathBuf>,
     /// Listing service: a host or a name of several, or a list with commas [default: that of the running `up`, else
     /// http://127.0.0.1:7401]
     #[arg(long, value_name = "URL", env = "HOLDFAST_LISTING_URL")]
@@ -91,6 +96,7 @@ impl TargetArgs {
             (None, None) => return Err(home.running().expect_err("nothing runs there")),
         };
         let issuer = Issuer::open(&keys).context("cannot sign tokens for this mesh")?;
+        let tls = open_tls(self.tls_dir.as_ref().or_else(|| running.as_ref()?.tls.as_ref()))?;
         let urls = Service::ALL.map(|service| match (self.url(service), &running) {
             (Some(url), _) => url.clone(),
             (None, running) => {
@@ -98,8 +104,12 @@ impl TargetArgs {
                 format!("http://{}", address.unwrap_or_else(|| service.address(PORT_BASE)))
             }
         });
-        Ok(Target { home, running, issuer, urls })
+        Ok(Target { home, running, issuer, tls, urls })
     }
+}
+
+fn open_tls(dir: Option<&PathBuf>) -> Result<Option<Tls>> {
+    dir.map(|dir| Tls::open(dir)).transpose().context("cannot prove who calls")
 }
 
 /// A mesh to call.
@@ -109,16 +119,20 @@ pub struct Target {
     /// The `up` that runs it, if it is on this computer.
     pub running: Option<Running>,
     issuer: Issuer,
+    tls: Option<Tls>,
     urls: [String; Service::ALL.len()],
 }
 
 impl Target {
     /// The mesh that an `up` has just started in its own process.
-    #[must_use]
-    pub fn of_running(home: Home, issuer: Issuer, running: Running) -> Self {
+    ///
+    /// # Errors
+    /// Its certificates are not usable.
+    pub fn of_running(home: Home, issuer: Issuer, running: Running) -> Result<Self> {
         let address = |service: Service| running.address(service).unwrap_or_else(|| service.address(PORT_BASE));
         let urls = Service::ALL.map(|service| format!("http://{}", address(service)));
-        Self { home, running: Some(running), issuer, urls }
+        let tls = open_tls(running.tls.as_ref())?;
+        Ok(Self { home, running: Some(running), issuer, tls, urls })
     }
 
     /// Where a service of the mesh is.
@@ -133,9 +147,8 @@ impl Target {
     /// The URL is not one.
     pub fn channel(&self, service: Service) -> Result<Channel> {
         let url = self.url(service);
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|error| anyhow!("the URL of {service}, {url}, is not one: {error}"))?;
-        Ok(endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true).connect_lazy())
+        let address: Address = url.parse().with_context(|| format!("the URL of {service}, {url}, is not one"))?;
+        Ok(client::plain(service.name(), &address.secured(self.tls.as_ref()), CONNECT_LIMIT))
     }
 
     /// What a user's calls carry.

@@ -1,5 +1,6 @@
 //! An error as a person needs it: for a refused call, its code, reason and details.
 
+use std::error::Error as StdError;
 use std::fmt::Write as _;
 
 use anyhow::Error;
@@ -31,7 +32,7 @@ fn status_lines(status: &Status) -> String {
     let details = status.get_error_details();
     let mut text = match details.error_info() {
         Some(info) => format!("{}/{}: {}", code(status), info.reason, status.message()),
-        None => format!("{}: {}", code(status), status.message()),
+        None => format!("{}: {}", code(status), finding(status)),
     };
     if let Some(info) = details.error_info() {
         let mut metadata: Vec<_> = info.metadata.iter().collect();
@@ -58,6 +59,18 @@ pub(crate) fn code_and_reason(status: &Status) -> String {
         Some(info) => format!("{}/{}", code(status), info.reason),
         // Without a reason it is this side's own finding: no connection, or no answer in time.
         None => format!("{} ({})", code(status), status.message()),
+    }
+}
+
+/// What this side found, down to its cause.
+pub(crate) fn finding(status: &Status) -> String {
+    let mut cause: &dyn StdError = status;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    match cause.to_string() {
+        cause if status.source().is_none() || status.message().contains(&cause) => status.message().to_owned(),
+        cause => format!("{}: {cause}", status.message()),
     }
 }
 

@@ -9,6 +9,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::failure::finding;
+
 const ASK_LIMIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -24,7 +26,7 @@ pub(crate) async fn serving(channel: Channel, limit: Duration) -> Result<()> {
         let seen = match answer {
             Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => return Ok(()),
             Ok(Ok(answer)) => answer.get_ref().status().as_str_name().to_owned(),
-            Ok(Err(status)) => status.message().to_owned(),
+            Ok(Err(status)) => finding(&status),
             Err(_) => "no answer".to_owned(),
         };
         if started.elapsed() >= limit {

@@ -66,6 +66,9 @@ pub struct Running {
     pub database: Option<String>,
     /// The keys in use.
     pub keys: PathBuf,
+    /// The certificates to call with, if it wants any.
+    #[serde(default)]
+    pub tls: Option<PathBuf>,
     /// A listing to try things with, `listings/…`.
     pub listing: String,
 }
@@ -282,6 +285,7 @@ mod tests {
             nats_pid: None,
             database: None,
             keys: home.keys(),
+            tls: None,
             listing: "listings/0".to_owned(),
         })
         .expect("a writable folder");

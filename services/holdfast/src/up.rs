@@ -116,6 +116,7 @@ async fn start(args: &UpArgs, home: &Home) -> Result<Mesh> {
         start_over(home)?;
     }
     let serve = ServeCommand::new(args, home)?;
+    let tls = serve.parsed.node.identity.tls_dir.as_deref().map(std::path::absolute).transpose()?;
     let listeners = runner::take_ports(&serve.parsed).await?;
     let broker = Broker::start(args, home).await?;
     let issuer = Issuer::create(home.keys(), &Service::names()).context("cannot make keys")?;
@@ -140,9 +141,10 @@ async fn start(args: &UpArgs, home: &Home) -> Result<Mesh> {
         nats_pid: broker.pid(),
         database: args.database.clone(),
         keys: home.keys(),
+        tls,
         listing: String::new(),
     };
-    let target = Target::of_running(home.clone(), issuer, running.clone());
+    let target = Target::of_running(home.clone(), issuer, running.clone())?;
     wait_until_healthy(&target, &mut runner).await?;
     running.listing = seed::run(&target).await.context("cannot seed the listings")?;
     Ok(Mesh { running, runner, broker, _log: log, _telemetry: telemetry })

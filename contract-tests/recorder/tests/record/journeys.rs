@@ -47,6 +47,7 @@ fn target(stage: &Stage) -> TargetArgs {
     TargetArgs {
         home: HomeArgs { data_dir: Some(stage.mesh.folder().join("home")) },
         keys: Some(stage.mesh.folder().join("keys")),
+        tls_dir: None,
         listing_url: url("listing"),
         reservation_url: url("reservation"),
         payment_url: url("payment"),
