@@ -62,6 +62,7 @@ async fn run(demonstration: &Demonstration) -> Result<()> {
             ejecting::run(&ejecting::Arguments::default()).await?;
             slow_payment::run(&slow_payment::Arguments::brief()).await?;
             rolling::run(&rolling::Arguments::default()).await?;
+            rolling::run(&rolling::Arguments::over_tls()).await?;
             goodput::run(&goodput::Arguments::default()).await
         }
     }

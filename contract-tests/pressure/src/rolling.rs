@@ -6,12 +6,14 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use mesh::client::{self, Address, Channel, Credentials};
-use mesh::testing::{free_port, postgres};
+use mesh::testing::{Authority, free_port, postgres};
+use mesh::tls::Tls;
 use proto::contract::Role;
 use proto::listing::v1::{ListListingsRequest, listing_service_client::ListingServiceClient};
 use proto::message::v1::{ListMessagesRequest, message_service_client::MessageServiceClient};
@@ -53,15 +55,23 @@ pub(crate) struct Arguments {
     /// Readers of either kind
     #[arg(long, default_value_t = 16)]
     readers: usize,
+    /// Everybody proves themselves to everybody with TLS
+    #[arg(long)]
+    tls: bool,
 }
 
 impl Default for Arguments {
     fn default() -> Self {
-        Self { replicas: 2, rounds: 2 * SERVICES.len(), services: Vec::new(), callers: 4, readers: 16 }
+        Self { replicas: 2, rounds: 2 * SERVICES.len(), services: Vec::new(), callers: 4, readers: 16, tls: false }
     }
 }
 
 impl Arguments {
+    /// Each service's oldest process once, over TLS.
+    pub(crate) fn over_tls() -> Self {
+        Self { rounds: SERVICES.len(), tls: true, ..Self::default() }
+    }
+
     fn services(&self) -> Vec<&'static str> {
         let is_chosen = |service: &&str| self.services.is_empty() || self.services.iter().any(|name| name == service);
         SERVICES.into_iter().filter(is_chosen).collect()
@@ -71,7 +81,7 @@ impl Arguments {
 /// A37, A58, A73, B22, C26, D34, E30: every process is replaced under load, and no call fails.
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let services = arguments.services();
-    let mut fleet = Fleet::start(arguments.replicas).await;
+    let mut fleet = Fleet::start(arguments.replicas, arguments.tls).await;
     let listing = fleet.caller("hana", Role::Host).offer(100_000).await;
     let bookings = fleet.bookings(arguments.callers, &listing);
     let resending = fleet.reads(arguments.readers, &services, true);
@@ -87,11 +97,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     }
     let (bookings, resending, losing) = (bookings.end().await, resending.end().await, losing.end().await);
     println!(
-        "{rounds} processes of {} replaced, {} of each service, under {} customers and {} readers of either kind",
+        "{rounds} processes of {} replaced, {} of each service, under {} customers and {} readers of either kind{}",
         services.join(", "),
         arguments.replicas,
         arguments.callers,
-        arguments.readers
+        arguments.readers,
+        if arguments.tls { ", over TLS" } else { "" }
     );
     println!("{}", table(&[&bookings, &resending, &losing]));
     fleet.world.audit();
@@ -114,6 +125,8 @@ fn lag(round: usize) -> Duration {
 struct Fleet {
     world: World,
     services: Vec<Replicated>,
+    /// What callers prove themselves with, where everybody does.
+    tls: Option<Tls>,
 }
 
 /// One service.
@@ -150,6 +163,19 @@ impl Discovered {
     }
 }
 
+/// The folder of what one proves oneself with.
+fn proof(world: &World, name: &str) -> PathBuf {
+    world.keys().join("tls").join(name)
+}
+
+/// Certificates for all; answers the callers'.
+fn issue(world: &World) -> Tls {
+    const CALLERS: &str = "callers";
+    let authority = Authority::new();
+    SERVICES.into_iter().chain([CALLERS]).for_each(|name| authority.issue(name, &proof(world, name)));
+    Tls::open(&proof(world, CALLERS)).expect("certificates")
+}
+
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
@@ -166,13 +192,16 @@ impl Replicated {
     }
 
     /// Starts one more process where there is room, and lets discovery know once it is ready.
-    async fn begin(&mut self, world: &World) {
+    async fn begin(&mut self, world: &World, tls: Option<&Tls>) {
         let is_free = |port: &&u16| self.running.iter().all(|(taken, _)| taken != *port);
         let port = *self.ports.iter().find(is_free).expect("one port more than processes");
         let mut command = world.serve(self.name);
         command.env(format!("HOLDFAST_{}_LISTEN", self.name.to_uppercase()), local(port).to_string());
+        if tls.is_some() {
+            command.env("HOLDFAST_TLS_DIR", proof(world, self.name));
+        }
         self.running.push_back((port, Process::spawn(&mut command)));
-        ready(self.name, local(port).into()).await;
+        ready(self.name, Address::from(local(port)).secured(tls)).await;
         self.discovered.add(port);
     }
 
@@ -192,7 +221,7 @@ impl Replicated {
 }
 
 impl Fleet {
-    async fn start(replicas: usize) -> Self {
+    async fn start(replicas: usize, tls: bool) -> Self {
         let mut services: Vec<_> = SERVICES.into_iter().map(|name| Replicated::new(name, replicas)).collect();
         let urls: Vec<_> = services
             .iter()
@@ -201,12 +230,13 @@ impl Fleet {
         let settings: Vec<_> = urls.iter().map(|(name, list)| (name.as_str(), list.as_str())).collect();
         let database = Some(postgres().url);
         let world = World::prepare(Setup { program: holdfast(), database, settings: &settings, quiet: true }).await;
+        let tls = tls.then(|| issue(&world));
         for service in &mut services {
             for _ in 0..replicas {
-                service.begin(&world).await;
+                service.begin(&world, tls.as_ref()).await;
             }
         }
-        Self { world, services }
+        Self { world, services, tls }
     }
 
     fn service(&self, name: &str) -> &Replicated {
@@ -216,13 +246,14 @@ impl Fleet {
     /// The new one first.
     async fn replace(&mut self, name: &str, lag: Duration) -> Result<()> {
         let service = self.services.iter_mut().find(|service| service.name == name).expect("a service");
-        service.begin(&self.world).await;
+        service.begin(&self.world, self.tls.as_ref()).await;
         service.end_oldest(lag).await
     }
 
     fn channel(&self, service: &'static str, subject: &str, role: Role) -> Channel {
         let token = Credentials::token(&self.world.token(subject, role));
-        client::connect(service, &self.service(service).discovered.address(), token)
+        let address = self.service(service).discovered.address().secured(self.tls.as_ref());
+        client::connect(service, &address, token)
     }
 
     fn caller(&self, subject: &str, role: Role) -> Caller {
