@@ -70,12 +70,14 @@ fn open_sqlite(path: &Path, pragmas: &str) -> Result<Conn, ConnectionError> {
     Ok(Conn::Sqlite(conn))
 }
 
-/// The time limits are nets for statements without a deadline of their own and for sessions whose process hangs.
+/// The time limits are nets for statements without a deadline of their own and for sessions whose process hangs. Whether the process is still there
+/// is looked at during a statement, from PostgreSQL 14 on: what one that has died asked for need not be finished.
 fn open_postgres(url: &str, service: &str) -> Result<Conn, ConnectionError> {
     let mut conn = PgConnection::establish(&with_patience(url))?;
     conn.batch_execute(&format!(
         "SET search_path TO \"{service}\"; SET application_name TO 'holdfast-{service}'; SET synchronous_commit TO on; \
-         SET statement_timeout TO {SESSION_LIMIT_MS}; SET lock_timeout TO '10s'; SET idle_in_transaction_session_timeout TO '60s'"
+         SET statement_timeout TO {SESSION_LIMIT_MS}; SET lock_timeout TO '10s'; SET idle_in_transaction_session_timeout TO '60s'; \
+         SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"
     ))
     .map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(Conn::Postgres(conn))

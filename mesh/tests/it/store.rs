@@ -1,15 +1,22 @@
 //! Transactions: all or nothing, each caller alone, and what happens under pressure.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::pg::PgConnection;
+use diesel::sql_types::Bool;
+use diesel::{Connection as _, RunQueryDsl as _};
 use mesh::deadline::{self, Deadline};
 use mesh::outbox;
 use mesh::store::{Conn, DatabaseUrl, OpenError, POSTGRES_CONNECTIONS, Store, StoreError};
 use mesh::testing::{Broker, database, eventually, first_release, postgres, sqlite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::events::{all_published, relay, stream_content};
 use crate::things;
@@ -272,6 +279,45 @@ async fn a_postgres_statement_stops_at_the_deadline() {
             |conn: &mut Conn| mesh::on!(conn, c => c.batch_execute("SELECT pg_sleep(0.2)")).map_err(StoreError::from);
         store.read(nap).await.expect("has all the time");
     }
+}
+
+/// K3: nor does it for a process that has died, whose connections the kernel closes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_statement_stops_when_its_process_is_gone() {
+    let DatabaseUrl::Postgres(url) = postgres().url else { unreachable!("asked for PostgreSQL") };
+    let server: SocketAddr = url.split(['@', '/']).nth(3).expect("an authority").parse().expect("an address");
+    let gone = CancellationToken::new();
+    let wire = wire(server, gone.clone()).await;
+    let store = things::open(&DatabaseUrl::Postgres(url.replace(&server.to_string(), &wire.to_string())));
+    drop(deadline::spawn(async move {
+        store.read(|conn| mesh::on!(conn, c => c.batch_execute("SELECT pg_sleep(29)")).map_err(StoreError::from)).await
+    }));
+    let watcher = Mutex::new(PgConnection::establish(&url).expect("a connection"));
+    let goes_on = || {
+        let found = "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
+                     AND query = 'SELECT pg_sleep(29)')";
+        let mut watcher = watcher.lock().expect("not poisoned");
+        diesel::select(sql::<Bool>(found)).get_result::<bool>(&mut *watcher).expect("the server answers")
+    };
+    eventually(SOON, || async { goes_on() }).await;
+    gone.cancel();
+    eventually(SOON, || async { !goes_on() }).await;
+}
+
+/// Where connections to a server pass that all end when somebody is gone.
+async fn wire(server: SocketAddr, gone: CancellationToken) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    drop(deadline::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let gone = gone.clone();
+            drop(deadline::spawn(async move {
+                let mut far = TcpStream::connect(server).await.expect("the server listens");
+                gone.run_until_cancelled(tokio::io::copy_bidirectional(&mut near, &mut far)).await
+            }));
+        }
+    }));
+    address
 }
 
 /// Of two transactions that wait for each other the database ends one. Its caller is told, and succeeds when it comes back.
