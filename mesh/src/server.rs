@@ -236,7 +236,7 @@ pub async fn serve(
     let stack = ServiceBuilder::new()
         .layer(observe::layer(Observer::new(Side::Server, Some(spec.service.to_owned()), Vec::new()), rules))
         .layer(Arrival::new())
-        .layer(deadlines::layer())
+        .layer(deadlines::layer(&opentelemetry::global::meter("holdfast"), spec.service))
         .layer(admission::layer(&spec))
         .layer(access::layer(spec.verifier))
         .layer(quota::layer(spec.limits.rates))

@@ -67,6 +67,9 @@ pub const ADMISSION_REFUSALS: &str = "holdfast.admission.refusals";
 /// The priority of the refused: `new`, `read` or `finish`.
 pub const ADMISSION_PRIORITY: &str = "holdfast.admission.priority";
 
+/// Counter: calls whose `grpc-timeout` was malformed, so that they got their method's default.
+pub const DEADLINE_MALFORMED: &str = "holdfast.deadline.malformed";
+
 /// The service that an endpoint is one of.
 pub const ENDPOINT_TARGET: &str = "holdfast.endpoint.target";
 /// Why a request was sent again: `returned` (it was never on the wire) or `refused` (the server has not looked at it).
