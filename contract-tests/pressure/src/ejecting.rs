@@ -1,4 +1,4 @@
-//! One of three processes of a service falls ill under customers who book: it is left out, its siblings are not, and it is let in again (A58, T24).
+//! One of three processes of a service falls ill under customers who book: it is left out, its siblings are not, and it is let in again.
 //!
 //! Its callers are users, who send nothing again and have no breaker: what they are told is what it costs to find out. A link before each process
 //! counts what it is sent. Who refuses is ejected; who hangs has so many calls under way, and calls that took so long, that it is given no others.
@@ -89,6 +89,7 @@ impl Seen {
     }
 }
 
+/// A58: who is found is not always called.
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let fleet = Fleet::start().await;
     let listing = fleet.world.host().offer(100_000).await;
