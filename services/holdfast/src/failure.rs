@@ -125,4 +125,14 @@ mod tests {
         let error = anyhow::anyhow!("inner").context("outer");
         assert_eq!(describe(&error), "outer\n  inner");
     }
+
+    #[test]
+    fn what_this_side_found_is_told_down_to_its_cause() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no answer")]
+        struct NoAnswer(#[source] std::io::Error);
+        let status = Status::from_error(Box::new(NoAnswer(std::io::Error::other("the server speaks TLS only"))));
+        assert_eq!(finding(&status), "no answer: the server speaks TLS only");
+        assert_eq!(finding(&Status::unavailable("down")), "down");
+    }
 }
