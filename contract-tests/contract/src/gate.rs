@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     Baseline, Consumer, DescriptorSet, Finding, Release, Rule, Step, Surface, Version, Waiver, compare,
     consumers::{self, Hurt, Index},
-    rules,
+    lint, rules,
     waivers::{self, is_unstable},
 };
 
@@ -52,15 +52,19 @@ pub struct Judgement {
     pub complaints: Vec<String>,
     /// What recorded consumers expect and is not there.
     pub unmet: Vec<String>,
+    /// What is wrong with how events are declared, whatever was released.
+    pub events: Vec<String>,
     /// The least version that may be released now.
     pub least: Version,
 }
 
 impl Judgement {
-    /// Nothing breaks that is not waived, no waiver is idle, and every consumer finds what it expects.
+    /// Nothing breaks that is not waived, no waiver is idle, every consumer finds what it expects, and events are declared as they
+    /// should.
     #[must_use]
     pub fn passes(&self) -> bool {
-        self.complaints.is_empty() && self.unmet.is_empty() && !self.findings.iter().any(Judged::is_open)
+        let nothing_else = self.complaints.is_empty() && self.unmet.is_empty() && self.events.is_empty();
+        nothing_else && !self.findings.iter().any(Judged::is_open)
     }
 
     /// How many findings fail the gate, are waived, and are notices.
@@ -72,7 +76,7 @@ impl Judgement {
     }
 }
 
-/// Compares a set with the supported releases, and with what its consumers expect.
+/// Compares a set with the supported releases, and with what its consumers expect; its events are held to the lint.
 #[must_use]
 pub fn judge(baseline: &Baseline, waivers: &[Waiver], consumers: &[Consumer], current: &DescriptorSet) -> Judgement {
     let now = Surface::of(current);
@@ -103,7 +107,13 @@ pub fn judge(baseline: &Baseline, waivers: &[Waiver], consumers: &[Consumer], cu
     }
     let complaints = complaints(waivers, &used, &findings, newest);
     let least = newest.next(step(baseline.newest(), &findings, &now));
-    Judgement { findings, complaints, unmet: consumers::unmet(consumers, current), least }
+    Judgement {
+        findings,
+        complaints,
+        unmet: consumers::unmet(consumers, current),
+        events: lint::events(current),
+        least,
+    }
 }
 
 /// Why an exception cannot be made.

@@ -1,6 +1,6 @@
 //! `contract`: stops a change of the contracts that would break somebody, and releases those that do not.
 //!
-//! Exit codes: 0, nothing breaks (there may be notices); 1, something breaks; 2, the comparison could not be made: wrong
+//! Exit codes: 0, nothing breaks (there may be notices); 1, something breaks, or an event is declared as it must not; 2, the comparison could not be made: wrong
 //! arguments, a set that cannot be read or trusted, a baseline that is missing, altered or empty.
 
 use std::{
@@ -32,7 +32,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compares contracts with every supported release.
+    /// Compares contracts with every supported release and with what consumers expect, and looks at how events are declared.
     Check {
         /// A descriptor set, imports included; without it, the contracts of this build.
         new: Option<PathBuf>,

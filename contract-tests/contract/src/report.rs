@@ -58,20 +58,20 @@ pub fn judgement(judgement: &Judgement, format: Format) -> String {
             findings
                 + &lines(complaints.iter().map(|complaint| format!("waivers: {complaint}")))
                 + &lines(judgement.unmet.iter().map(|unmet| format!("consumers: {unmet}")))
+                + &lines(judgement.events.iter().map(|fault| format!("events: {fault}")))
                 + &count
         }
         Format::Github => {
             let findings =
                 judgement.findings.iter().map(|judged| annotation(&judged.finding, judged.is_open(), &remark(judged)));
-            lines(findings)
-                + &lines(complaints.iter().chain(&judgement.unmet).map(|it| format!("::error::{}", escaped(it))))
-                + &count
+            let others = complaints.iter().chain(&judgement.unmet).chain(&judgement.events);
+            lines(findings) + &lines(others.map(|it| format!("::error::{}", escaped(it)))) + &count
         }
         Format::Json => {
             let findings: Vec<Value> = judgement.findings.iter().map(judged_json).collect();
             let least = judgement.least.to_string();
             let report = json!({
-                "findings": findings, "complaints": complaints, "unmet": judgement.unmet,
+                "findings": findings, "complaints": complaints, "unmet": judgement.unmet, "events": judgement.events,
                 "breaking": open, "waived": waived, "notices": notices, "least_version": least,
             });
             format!("{report:#}\n")
