@@ -1,6 +1,6 @@
 //! Recorded requests, asked of the provider as it is now: what is read of the answers must be there as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::DescriptorSet;
 use contract::consumers::{Calling, Case, Consumer, request, rpc};
@@ -9,28 +9,55 @@ use mesh::store::Id;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MethodDescriptor};
 use proto::contract::Role;
+use proto::listing::v1::Listing;
 use serde_json::Value;
-use world::raw;
+use world::caller::won;
+use world::{offers, raw};
 
 use crate::calls::SCENES;
+use crate::is_ours;
 use crate::journeys::caller;
 use crate::stage::Stage;
 
-/// What consumers would miss. Each scene is played again with a listing of its own and new ids.
-pub(crate) async fn replay(stage: &Stage, set: &DescriptorSet, consumers: &[Consumer]) -> Vec<String> {
-    let mut missed = Vec::new();
+/// What came of it.
+pub(crate) struct Replayed {
+    /// How many requests were sent.
+    pub(crate) asked: usize,
+    /// What consumers would miss.
+    pub(crate) missed: Vec<String>,
+}
+
+/// Each scene is played again with a listing of its own and new ids.
+pub(crate) async fn replay(stage: &Stage, set: &DescriptorSet, consumers: &[Consumer]) -> Replayed {
+    let mut replayed = Replayed { asked: 0, missed: Vec::new() };
     let hana = caller(stage, "hana", Role::Host);
-    for consumer in consumers.iter().filter(|consumer| !consumer.rpcs.is_empty()) {
-        for scene in &SCENES {
-            let mut ids = Ids { listing: hana.offer_listing((scene.listing)()).await, fresh: BTreeMap::new() };
-            for (calling, rpc, case) in in_order(set, consumer, scene.name) {
-                let which = format!("{}: {} in {:?}", consumer.consumer, rpc.full_name(), scene.name);
+    for consumer in consumers {
+        for scene in scenes(consumer) {
+            let mut ids = Ids { listing: hana.offer_listing(listing(scene)).await, known: BTreeMap::new() };
+            for (calling, rpc, case) in in_order(set, consumer, scene) {
+                let which = format!("{}: {} in {scene:?}", consumer.consumer, rpc.full_name());
                 let found = ask(stage, consumer, &rpc, &ids.instead(&case.request)).await;
-                missed.extend(differences(calling, case, &found).into_iter().map(|it| format!("{which}: {it}")));
+                if let Ok(answer) = &found {
+                    ids.learn(&case.answer, answer);
+                }
+                replayed.asked += 1;
+                replayed
+                    .missed
+                    .extend(differences(calling, case, &found).into_iter().map(|it| format!("{which}: {it}")));
             }
         }
     }
-    missed
+    replayed
+}
+
+fn scenes(consumer: &Consumer) -> BTreeSet<&str> {
+    consumer.rpcs.values().flat_map(|calling| &calling.cases).map(|case| case.scene.as_str()).collect()
+}
+
+/// What a scene is played with; one that is not ours, with the only room of the README.
+fn listing(scene: &str) -> Listing {
+    let ours = SCENES.iter().find(|it| it.name == scene);
+    ours.map_or_else(|| Listing { price: Some(won(90_000)), ..offers::room(1) }, |scene| (scene.listing)())
 }
 
 fn in_order<'a>(
@@ -50,7 +77,7 @@ fn in_order<'a>(
 /// Ids for placeholders.
 struct Ids {
     listing: String,
-    fresh: BTreeMap<String, String>,
+    known: BTreeMap<String, String>,
 }
 
 impl Ids {
@@ -64,21 +91,48 @@ impl Ids {
     }
 
     fn text(&mut self, text: &str) -> String {
-        match text.split_once('/') {
-            Some(("listings", _)) => self.listing.clone(),
-            Some((collection, id)) if uuid::Uuid::try_parse(id).is_ok() => {
-                let id = self.fresh.entry(id.to_owned()).or_insert_with(|| Id::generate().to_string());
-                format!("{collection}/{id}")
+        if text.starts_with("listings/") {
+            return self.listing.clone();
+        }
+        let Some(placeholder) = id(text) else { return text.to_owned() };
+        let id = self.known.entry(placeholder.to_owned()).or_insert_with(|| Id::generate().to_string());
+        text.replace(placeholder, id)
+    }
+
+    /// What the provider has named is called so from now on.
+    fn learn(&mut self, recorded: &Value, answer: &Value) {
+        match (recorded, answer) {
+            (Value::Object(recorded), Value::Object(fields)) => {
+                let both = recorded.iter().filter_map(|(name, value)| Some((value, fields.get(name)?)));
+                both.for_each(|(recorded, value)| self.learn(recorded, value));
             }
-            _ => text.to_owned(),
+            (Value::Array(recorded), Value::Array(items)) => {
+                recorded.iter().zip(items).for_each(|(recorded, item)| self.learn(recorded, item));
+            }
+            (Value::String(recorded), Value::String(text)) => {
+                if let (Some(placeholder), Some(id)) = (id(recorded), id(text)) {
+                    self.known.entry(placeholder.to_owned()).or_insert_with(|| id.to_owned());
+                }
+            }
+            _ => {}
         }
     }
 }
 
-/// The answer as JSON, or the reason of the refusal.
+/// The id in a name, or an id by itself.
+fn id(text: &str) -> Option<&str> {
+    let id = text.split_once('/').map_or(text, |(_, id)| id);
+    uuid::Uuid::try_parse(id).is_ok().then_some(id)
+}
+
+/// The answer as JSON, or the reason of the refusal. Who is no service of ours asks as a customer.
 async fn ask(stage: &Stage, consumer: &Consumer, rpc: &MethodDescriptor, json: &Value) -> Result<Value, String> {
     let provider = stage.addresses.keys().find(|name| **name == consumer.provider).expect("a service");
-    let channel = stage.mesh.service(provider, stage.addresses[provider], &consumer.consumer);
+    let channel = if is_ours(consumer) {
+        stage.mesh.service(provider, stage.addresses[provider], &consumer.consumer)
+    } else {
+        stage.user(provider, &consumer.consumer, Role::Customer)
+    };
     let request = request(rpc, json).expect("a request of its type");
     let path = format!("/{}/{}", rpc.parent_service().full_name(), rpc.name());
     match raw::call(&channel, &path, &request.encode_to_vec()).await {
@@ -135,6 +189,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_was_answered_is_asked_for_by_its_name() {
+        let placeholder = |number: u32| format!("00000000-0000-4000-8000-{number:012}");
+        let given = Id::generate().to_string();
+        let mut ids = Ids { listing: "listings/1".to_owned(), known: BTreeMap::new() };
+        let recorded = json!({"reservation": {"name": format!("reservations/{}", placeholder(1)), "units": 1}});
+        ids.learn(&recorded, &json!({"reservation": {"name": format!("reservations/{given}"), "units": 1}}));
+        let request = json!({
+            "name": format!("reservations/{}", placeholder(1)), "listing": format!("listings/{}", placeholder(2)),
+            "requestId": placeholder(3), "again": [placeholder(3)], "card": "pm/1",
+        });
+        let sent = ids.instead(&request);
+        assert_eq!(sent["name"], format!("reservations/{given}"));
+        assert_eq!(sent["listing"], "listings/1");
+        assert_eq!(sent["card"], "pm/1");
+        assert_eq!(sent["again"][0], sent["requestId"]);
+        assert_ne!(sent["requestId"], placeholder(3));
+    }
 
     #[test]
     fn what_is_read_must_be_there_as_it_was() {
