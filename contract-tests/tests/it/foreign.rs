@@ -12,7 +12,7 @@ use contract::{
     baseline::OURS,
     clients::{self, Language},
 };
-use mesh::testing::eventually;
+use mesh::testing::{Authority, eventually};
 use proto::{
     contract::{FILE_DESCRIPTOR_SET, Role},
     reservation::v1::reservation::State,
@@ -28,6 +28,8 @@ use world::{
     caller::Caller,
     link::{Link, Way},
 };
+
+use crate::mutual_tls::Secured;
 
 /// A40: polyglot programming.
 #[tokio::test(flavor = "multi_thread")]
@@ -45,6 +47,43 @@ async fn a_typescript_client_tells_the_story() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_go_client_tells_the_story() {
     tells_the_story(Language::Go, GeneratedClient::compile_go).await;
+}
+
+/// A40: a client in another language proves itself, and asks the server to; nothing is answered to who does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_client_proves_itself_over_tls() {
+    let client = GeneratedClient::new(Language::Python);
+    let [mut program] = client.python_programs(["over_tls.py"]);
+    let secured = Secured::start().await;
+    let booked = secured.book().await;
+    program.arg(&booked.name).env("CUSTOMER_TOKEN", secured.world.token("gil", Role::Customer));
+    let mut ask = |service: &str, scheme: &str, certificates: &Path| {
+        let url = format!("{scheme}://{}", secured.world.address(service));
+        program.env("HOLDFAST_RESERVATION_URL", url).env("HOLDFAST_TLS_DIR", certificates);
+        program.output().expect("it runs")
+    };
+
+    let own = secured.certificates("shop");
+    // Its calls have the default timeout, which a busy machine may exceed.
+    let printed = eventually(PATIENCE, || {
+        let output = ask("reservation", "https", &own);
+        async move { output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()) }
+    })
+    .await;
+    assert_eq!(printed, format!("{} STATE_CONFIRMED\n", booked.name));
+
+    let stranger = tempfile::tempdir().expect("room for a folder");
+    Authority::new().issue("shop", stranger.path());
+    fs::copy(own.join("ca.crt"), stranger.path().join("ca.crt")).expect("a copy");
+    for (why, service, scheme, certificates) in [
+        ("another service", "payment", "https", own.as_path()),
+        ("in plain text", "reservation", "http", &own),
+        ("certified by a stranger", "reservation", "https", stranger.path()),
+    ] {
+        let output = ask(service, scheme, certificates);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && complaint.contains("StatusCode.UNAVAILABLE"), "{why}: {output:?}");
+    }
 }
 
 /// T29: its types fit, the example of the guide books, and the README's story comes out well, misfortunes included.
@@ -103,24 +142,28 @@ impl GeneratedClient {
         Self { tools, sources: project.client(language), folder }
     }
 
-    /// Installed, and away from its sources: what the package lacks would be missed.
     fn compile_python(&self) -> Programs {
+        let [story, example] = self.python_programs(["story.py", "example.py"]);
+        Programs { story, example }
+    }
+
+    /// Installed, and away from its sources: what the package lacks would be missed.
+    fn python_programs<const N: usize>(&self, names: [&str; N]) -> [Command; N] {
         let site = self.path("site");
         let python = self.tools.path("python-client/bin/python");
-        self.add("story.py", "programs/story.py");
-        self.add("example.py", "programs/example.py");
+        let files = names.map(|name| format!("programs/{name}"));
+        names.iter().zip(&files).for_each(|(name, file)| self.add(name, file));
         let install = ["-m", "pip", "install", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"];
         output(self.command(&python).args(install).arg("--target").arg(&site).arg(self.folder.path()));
-        for what in [&["-p", "holdfast"][..], &["programs/story.py", "programs/example.py"]] {
+        for what in [&["-p".to_owned(), "holdfast".to_owned()][..], &files] {
             let mut check = self.command(&python);
             output(check.args(["-m", "mypy", "--config-file", "pyproject.toml"]).args(what).env("MYPYPATH", &site));
         }
-        let program = |name: &str| {
+        files.map(|file| {
             let mut command = self.command(&python);
-            command.arg(self.path("programs").join(name)).env("PYTHONPATH", &site);
+            command.arg(self.path(&file)).env("PYTHONPATH", &site);
             command
-        };
-        Programs { story: program("story.py"), example: program("example.py") }
+        })
     }
 
     fn compile_typescript(&self) -> Programs {

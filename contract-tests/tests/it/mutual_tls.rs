@@ -8,7 +8,7 @@ use mesh::client::{self, Address, Credentials};
 use mesh::testing::{Authority, tool};
 use mesh::tls::Tls;
 use proto::contract::Role;
-use proto::reservation::v1::reservation::State;
+use proto::reservation::v1::{Reservation, reservation::State};
 use serde_json::Value;
 use world::caller::{Caller, wish};
 use world::{SERVICES, World};
@@ -20,40 +20,59 @@ fn proof(folder: &Path) -> [String; 6] {
     [authority, file("ca.crt"), certificate, file("tls.crt"), key, file("tls.key")]
 }
 
-/// Every service with a certificate of its own, ready; and the folder of a caller's.
-async fn secured() -> (World, PathBuf) {
-    let mut world = World::without_services(mesh::testing::chosen_database(), &[]).await;
-    let (authority, folder) = (Authority::new(), world.keys().join("tls"));
-    for service in SERVICES {
-        let own = folder.join(service);
-        authority.issue(service, &own);
-        world.launch(service, &[("HOLDFAST_TLS_DIR", own.to_str().expect("a plain path"))]);
+/// A mesh whose services prove themselves, each with a certificate of its own.
+pub(crate) struct Secured {
+    pub(crate) world: World,
+    authority: Authority,
+}
+
+impl Secured {
+    pub(crate) async fn start() -> Self {
+        let mut world = World::without_services(mesh::testing::chosen_database(), &[]).await;
+        let authority = Authority::new();
+        for service in SERVICES {
+            let own = world.keys().join("tls").join(service);
+            authority.issue(service, &own);
+            world.launch(service, &[("HOLDFAST_TLS_DIR", own.to_str().expect("a plain path"))]);
+        }
+        let secured = Self { world, authority };
+        let tls = Tls::open(&secured.certificates("probe")).expect("certificates");
+        for service in SERVICES {
+            secured.world.ready_over(service, &tls).await;
+        }
+        secured
     }
-    let gateway = folder.join("gateway");
-    authority.issue("gateway", &gateway);
-    let tls = Tls::open(&gateway).expect("certificates");
-    for service in SERVICES {
-        world.ready_over(service, &tls).await;
+
+    /// A folder with what somebody else proves itself with.
+    pub(crate) fn certificates(&self, name: &str) -> PathBuf {
+        let folder = self.world.keys().join("tls").join(name);
+        self.authority.issue(name, &folder);
+        folder
     }
-    (world, gateway)
+
+    /// Books by way of a gateway.
+    pub(crate) async fn book(&self) -> Reservation {
+        let tls = Tls::open(&self.certificates("gateway")).expect("certificates");
+        let caller = |subject: &str, role: Role| {
+            let token = self.world.token(subject, role);
+            Caller::new(subject, |service| {
+                let address = Address::from(self.world.address(service)).secured(Some(&tls));
+                client::connect(service, &address, Credentials::token(&token))
+            })
+        };
+        let listing = caller("hana", Role::Host).offer(1).await;
+        caller("gil", Role::Customer).reserve(&wish(&listing)).await.expect("a booking")
+    }
 }
 
 /// `--tls-dir` is all it takes: a booking goes through every service, and who has no certificate gets no connection.
 #[tokio::test]
 async fn a_booking_goes_over_tls_and_a_foreign_client_proves_itself_too() {
-    let (world, gateway) = secured().await;
-    let tls = Tls::open(&gateway).expect("certificates");
-    let caller = |subject: &str, role: Role| {
-        let token = world.token(subject, role);
-        Caller::new(subject, |service| {
-            let address = Address::from(world.address(service)).secured(Some(&tls));
-            client::connect(service, &address, Credentials::token(&token))
-        })
-    };
-    let listing = caller("hana", Role::Host).offer(1).await;
-    let booked = caller("gil", Role::Customer).reserve(&wish(&listing)).await.expect("a booking");
+    let secured = Secured::start().await;
+    let booked = secured.book().await;
     assert_eq!(booked.state(), State::Confirmed);
 
+    let (world, gateway) = (&secured.world, secured.certificates("gateway"));
     let address = world.address("reservation").to_string();
     let ask = |options: Vec<String>| {
         let mut grpcurl = Command::new(tool("grpcurl/bin/grpcurl"));
@@ -77,7 +96,8 @@ async fn a_booking_goes_over_tls_and_a_foreign_client_proves_itself_too() {
 /// The tools of the binary prove themselves as services do, and say what is wrong where they cannot.
 #[tokio::test]
 async fn the_tools_speak_tls_and_say_what_is_wrong_without_a_certificate() {
-    let (world, gateway) = secured().await;
+    let secured = Secured::start().await;
+    let (world, gateway) = (&secured.world, secured.certificates("gateway"));
     let run = |line: &[&str], tls_dir: Option<&Path>| {
         let mut command = world.command(line);
         if let Some(dir) = tls_dir {

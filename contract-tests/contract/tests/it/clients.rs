@@ -71,9 +71,10 @@ fn a_java_package_holds_the_contracts_and_the_last_release_names_it() {
     assert!(error.to_string().contains("is not empty"), "{error}");
 }
 
-/// The fenced text after a marker of its own.
+/// The fenced text after a marker of its own, the program's name.
 fn example(text: &mut String, language: &str, source: &Path) {
-    let opening = format!("<!-- example -->\n\n```{language}\n");
+    let name = source.file_name().unwrap().to_str().unwrap();
+    let opening = format!("<!-- {name} -->\n\n```{language}\n");
     let start = text.find(&opening).unwrap() + opening.len();
     let end = start + text[start..].find("```").unwrap();
     text.replace_range(start..end, &fs::read_to_string(source).unwrap());
@@ -85,6 +86,7 @@ fn the_examples_of_the_guide_are_the_programs_that_are_run() {
     let mut text = fs::read_to_string(&path).unwrap();
     for (language, fence, file) in [
         (Language::Python, "python", "example.py"),
+        (Language::Python, "python", "over_tls.py"),
         (Language::TypeScript, "ts", "example.ts"),
         (Language::Go, "go", "example/main.go"),
     ] {

@@ -23,16 +23,28 @@ _SERVICE_CONFIG = pathlib.Path(__file__).with_name("service_config.json").read_t
 _OPTIONS = [("grpc.service_config", _SERVICE_CONFIG), ("grpc.service_config_disable_resolution", 1)]
 
 
-def connect(address: str, token: str, certificates: grpc.ChannelCredentials | None = None) -> grpc.Channel:
-    """A channel to https://host:port with these or the usual certificates, or to http://host:port in plain text."""
+def connect(
+    address: str, token: str, certificates: grpc.ChannelCredentials | None = None, server: str | None = None
+) -> grpc.Channel:
+    """A channel to https://host:port with these or the usual certificates, or to http://host:port in plain text.
+
+    The server's certificate must be of the name `server`, or of the host where none is given.
+    """
     url = urllib.parse.urlsplit(address)
     if url.scheme == "https":
-        channel = grpc.secure_channel(url.netloc, certificates or grpc.ssl_channel_credentials(), _OPTIONS)
+        options = [*_OPTIONS, ("grpc.ssl_target_name_override", server)] if server else _OPTIONS
+        channel = grpc.secure_channel(url.netloc, certificates or grpc.ssl_channel_credentials(), options)
     elif url.scheme == "http":
         channel = grpc.insecure_channel(url.netloc, _OPTIONS)
     else:
         raise ValueError(f"{address!r} begins neither with https:// nor with http://")
     return grpc.intercept_channel(channel, _Defaults(token))
+
+
+def tls(folder: str | pathlib.Path) -> grpc.ChannelCredentials:
+    """What a folder as for --tls-dir holds: whom to believe (ca.crt) and what to prove oneself with (tls.crt, tls.key)."""
+    authority, chain, key = (pathlib.Path(folder, name).read_bytes() for name in ("ca.crt", "tls.crt", "tls.key"))
+    return grpc.ssl_channel_credentials(authority, key, chain)
 
 
 def detail(error: grpc.RpcError, kind: type[DetailT]) -> DetailT | None:
