@@ -16,6 +16,7 @@ use crate::fault::{Fault, Place};
 use crate::model::Rpc;
 use crate::reflection::{self, Version};
 use crate::suite::{Seen, Suite};
+use crate::unmet::Unmet;
 
 use access::Who;
 use transport::Probe;
@@ -46,6 +47,7 @@ pub(crate) enum Kind {
     OutputHonoursRules(Arc<Rpc>),
     EventsDeclared,
     EventAsDeclared(usize),
+    Unmet(Unmet),
 }
 
 /// Runs one check.
@@ -77,6 +79,7 @@ pub(crate) async fn run(suite: &Suite, check: &crate::Check) -> Result<(), Failu
         Kind::EventAsDeclared(index) => {
             events::check_type(suite.model(), &suite.model().events()[*index], &captured(suite)).map(drop)
         }
+        Kind::Unmet(list) => list.check(&suite.declared()),
     }
 }
 

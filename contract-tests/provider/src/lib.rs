@@ -24,6 +24,7 @@ mod reflection;
 mod rules;
 mod runner;
 mod suite;
+mod unmet;
 mod values;
 
 pub use call::{Endpoints, EndpointsError};
@@ -35,3 +36,4 @@ pub use plan::{Check, Plan, checks, surface};
 pub use reflection::discover;
 pub use runner::run;
 pub use suite::{Suite, Target};
+pub use unmet::{Unmet, UnmetError};

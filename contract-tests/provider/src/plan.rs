@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::checks::{Kind, access, repeats, transport};
 use crate::fault;
 use crate::model::{Idempotency, Model, Rpc};
+use crate::unmet::Unmet;
 use crate::values::Maker;
 
 /// Which checks can be made of a target.
@@ -40,10 +41,18 @@ pub struct Check {
 }
 
 impl Check {
+    /// What is declared is met, or on the list. It judges all others, so it makes sense with all of them only.
+    #[must_use]
+    pub fn unmet(list: Unmet) -> Self {
+        Self { name: "coverage::unmet".to_owned(), kind: Kind::Unmet(list) }
+    }
+
     /// Whether it judges what the others have seen, so that they have to be over.
     #[must_use]
     pub fn is_late(&self) -> bool {
-        use Kind::{ErrorsDeclared, EventAsDeclared, EventsDeclared, NoSurpriseFields, OutputHonoursRules, Publishes};
+        use Kind::{
+            ErrorsDeclared, EventAsDeclared, EventsDeclared, NoSurpriseFields, OutputHonoursRules, Publishes, Unmet,
+        };
         matches!(
             self.kind,
             ErrorsDeclared(_)
@@ -52,6 +61,7 @@ impl Check {
                 | Publishes(_)
                 | EventsDeclared
                 | EventAsDeclared(_)
+                | Unmet(_)
         )
     }
 }

@@ -153,23 +153,40 @@ impl Suite {
         for rpc in self.model.rpcs().filter(|rpc| rpc.unreachable) {
             text += &format!("never answered with what it is for, as its contract says: {}\n", rpc.path());
         }
-        let reasons = self.model.rpcs().flat_map(|rpc| rpc.errors.iter().map(move |(_, reason)| (rpc, reason)));
-        let is_met =
-            |rpc: &Rpc, reason: &str| seen.get(rpc.name()).is_some_and(|seen| seen.refused.contains_key(reason));
-        let (met, unmet): (Vec<_>, Vec<_>) = reasons.partition(|(rpc, reason)| is_met(rpc, reason));
-        text += &format!("reasons declared: {} met, {} never met\n", met.len(), unmet.len());
-        for (rpc, reason) in unmet {
-            text += &format!("  {} {reason}\n", rpc.path());
-        }
+        drop(seen);
+        let never = |all: &BTreeMap<String, bool>| -> String {
+            all.iter().filter(|(_, met)| !**met).map(|(name, _)| format!("  {name}\n")).collect()
+        };
+        let reasons = self.reasons();
+        let met = reasons.values().filter(|met| **met).count();
+        text += &format!("reasons declared: {met} met, {} never met\n{}", reasons.len() - met, never(&reasons));
         if let Some(recorder) = &self.recorder {
-            let events = recorder.events();
-            let heard: BTreeSet<&str> = events.iter().map(events::Captured::type_name).collect();
-            let silent = self.model.events().iter().filter(|event| !heard.contains(event.message.full_name()));
-            let silent: Vec<_> = silent.map(|event| format!("  {}\n", event.message.full_name())).collect();
-            text += &format!("events: {} heard; declared and never heard: {}\n", events.len(), silent.len());
-            text += &silent.concat();
+            let silent = never(&self.events());
+            let (heard, count) = (recorder.events().len(), silent.lines().count());
+            text += &format!("events: {heard} heard; declared and never heard: {count}\n{silent}");
         }
         text
+    }
+
+    /// What is declared, reasons by their RPC and events, and whether a call has met it.
+    pub(crate) fn declared(&self) -> BTreeMap<String, bool> {
+        self.reasons().into_iter().chain(self.events()).collect()
+    }
+
+    fn reasons(&self) -> BTreeMap<String, bool> {
+        let seen = lock(&self.seen);
+        let declared = self.model.rpcs().flat_map(|rpc| rpc.errors.iter().map(move |(_, reason)| (rpc, reason)));
+        let is_met =
+            |rpc: &Rpc, reason: &str| seen.get(rpc.name()).is_some_and(|seen| seen.refused.contains_key(reason));
+        declared.map(|(rpc, reason)| (format!("{} {reason}", rpc.path()), is_met(rpc, reason))).collect()
+    }
+
+    /// None where nothing is heard.
+    fn events(&self) -> BTreeMap<String, bool> {
+        let Some(recorder) = &self.recorder else { return BTreeMap::new() };
+        let heard: BTreeSet<String> = recorder.events().iter().map(|event| event.type_name().to_owned()).collect();
+        let names = self.model.events().iter().map(|event| event.message.full_name().to_owned());
+        names.map(|name| (name.clone(), heard.contains(&name))).collect()
     }
 
     pub(crate) fn model(&self) -> &Model {

@@ -8,17 +8,23 @@ use std::{env, fs};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use proto::contract::FILE_DESCRIPTOR_SET;
-use provider::{Credentials, Endpoints, Model, Plan, Suite, Target, checks, surface};
+use provider::{Check, Credentials, Endpoints, Model, Plan, Suite, Target, Unmet, checks, surface};
 use tokio::runtime::Runtime;
 use world::{ADDED, PATIENCE, SERVICES, World};
 
 const SURFACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/surface.txt");
+const UNMET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/unmet.txt");
 
 fn main() -> ExitCode {
     let runtime = Runtime::new().expect("a runtime");
     let model = Arc::new(Model::decode(FILE_DESCRIPTOR_SET).expect("our contracts say what is to be tested"));
-    let all = checks(&model, &Plan::FULL);
+    let arguments = Arguments::from_args();
+    let mut all = checks(&model, &Plan::FULL);
     let names = surface(&all);
+    if arguments.filter.is_none() && arguments.skip.is_empty() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        all.push(Check::unmet(Unmet::read(UNMET.as_ref(), root.as_ref()).expect("the list of what is never met")));
+    }
     let covered = Trial::test("coverage::surface", move || is_as_committed(&names));
 
     // Kept here, not in a static, so that it ends with the run.
@@ -29,7 +35,7 @@ fn main() -> ExitCode {
         *stage.lock().expect("nothing panics with it") = Some(world);
         Ok(suite)
     };
-    let conclusion = provider::run(Arguments::from_args(), runtime.handle(), all, vec![covered], start);
+    let conclusion = provider::run(arguments, runtime.handle(), all, vec![covered], start);
     drop(mesh);
     conclusion.exit_code()
 }
