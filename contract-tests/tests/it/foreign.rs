@@ -22,7 +22,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     time::timeout,
 };
-use verify::tools::ToolBox;
+use verify::tools::{Tool, ToolBox};
 use world::{
     PATIENCE, World,
     caller::Caller,
@@ -47,6 +47,20 @@ async fn a_typescript_client_tells_the_story() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_go_client_tells_the_story() {
     tells_the_story(Language::Go, GeneratedClient::compile_go).await;
+}
+
+/// A40: Java's is generated and compiled by its package's own build, without a network.
+#[test]
+fn a_java_client_compiles() {
+    let client = GeneratedClient::new(Language::Java);
+    client.tools.ensure(Tool::JavaClient).expect("what compiles it");
+    let repository = format!("-Dmaven.repo.local={}", client.tools.path("java-client/repository").display());
+    output(client.command(Path::new("mvn")).args(["--batch-mode", "--quiet", "--offline", &repository, "compile"]));
+    for class in ["listing/v1/Listing", "reservation/v1/ReservationServiceGrpc", "voucher/v1/VoucherIssued"] {
+        let file = client.path(&format!("target/classes/dev/holdfast/{class}.class"));
+        assert!(file.is_file(), "{}", file.display());
+    }
+    assert!(client.path("target/classes/dev/holdfast/service_config.json").is_file());
 }
 
 /// A40: a client in another language proves itself, and asks the server to; nothing is answered to who does not.

@@ -64,6 +64,7 @@ const SUITES: &[Tool] = &[
     Tool::PythonClient,
     Tool::TypeScriptClient,
     Tool::GoClient,
+    Tool::JavaClient,
 ];
 
 static STEPS: &[Step] = &[

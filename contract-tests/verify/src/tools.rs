@@ -9,10 +9,11 @@
 //! | `python/bin/python` | an interpreter with the packages of `contract-tests/python/requirements.txt` |
 //! | `python-client/bin/python` | one with the packages of `contract-tests/clients/python/requirements.txt` |
 //! | `protoc-gen-es/node_modules` | what the TypeScript client's `package-lock.json` names |
+//! | `java-client/repository` | what compiles the Java client, as Maven keeps it |
 //! | `<tool>/stamp` | what is installed there; written last, so that an interrupted installation does not count |
 //!
 //! Nothing is installed outside the folder, but for Debian packages where this runs as root. PostgreSQL is such a
-//! package, and faketime. The NATS server is not fetched here: the program under test does that, for its users too, into the same folder.
+//! package, and so are faketime and Maven. The NATS server is not fetched here: the program under test does that, for its users too, into the same folder.
 
 mod debian;
 mod recipe;
@@ -45,6 +46,8 @@ pub enum Tool {
     GoClient,
     /// A gRPC client that knows nothing of Rust.
     Grpcurl,
+    /// What compiles Java clients.
+    JavaClient,
     /// The servers that tests start privately.
     Postgres,
     /// Servers that are not ours: a payment provider that keeps state, a mail server, a verifier of webhooks.
@@ -134,6 +137,10 @@ impl ToolBox {
                 self.keep(&recipe::protoc_gen_go_grpc())
             }
             Tool::Grpcurl => self.keep(&recipe::grpcurl()),
+            Tool::JavaClient => {
+                debian::ensure_maven(&self.fetch_progress("maven"))?;
+                self.keep(&recipe::java_client(&self.repository)?)
+            }
             Tool::Postgres => debian::ensure_postgres(&self.fetch_progress("postgresql")),
             Tool::Python => self.keep(&recipe::python(&self.repository)?),
             Tool::PythonClient => self.keep(&recipe::python_client(&self.repository)?),

