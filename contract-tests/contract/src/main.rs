@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use contract::{
-    Baseline, DescriptorSet, Project, RULES, ReleaseError, Surface, Version,
+    Baseline, DescriptorSet, Finding, Project, RULES, ReleaseError, Surface, Version,
     baseline::OURS,
     clients::{self, Language},
     compare, consumers, explain, guard, judge, reference,
@@ -50,6 +50,9 @@ enum Command {
         /// Compare only files whose path begins so, e.g. holdfast/.
         #[arg(long, default_value = "")]
         only: String,
+        /// Compare only by these rules, or by those of these tiers, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        rules: Vec<String>,
         /// How to write what is found.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -167,9 +170,9 @@ fn main() -> ExitCode {
 fn run(project: &Project, command: Command) -> Result<ExitCode> {
     match command {
         Command::Check { new, format } => check(project, new.as_deref(), format),
-        Command::Diff { against, new, only, format } => {
+        Command::Diff { against, new, only, rules, format } => {
             let old = DescriptorSet::read(&against, &only).with_context(|| format!("in {}", against.display()))?;
-            let findings = compare(&old, &set(new.as_deref(), &only)?);
+            let findings = by_rules(compare(&old, &set(new.as_deref(), &only)?), &rules)?;
             print!("{}", report::write(&findings, format.into()));
             Ok(code(report::breaking(&findings) == 0))
         }
@@ -217,6 +220,15 @@ fn set(path: Option<&Path>, only: &str) -> Result<DescriptorSet> {
         Some(path) => DescriptorSet::read(path, only).with_context(|| format!("in {}", path.display())),
         None => Ok(DescriptorSet::decode(proto::contract::FILE_DESCRIPTOR_SET, only)?),
     }
+}
+
+/// The findings by these rules or tiers; all, if none is named.
+fn by_rules(mut findings: Vec<Finding>, names: &[String]) -> Result<Vec<Finding>> {
+    if let Some(unknown) = names.iter().find(|name| !RULES.iter().any(|rule| rule.is_called(name))) {
+        bail!("{unknown} is neither a rule nor a tier; `contract rules` lists them");
+    }
+    findings.retain(|finding| names.is_empty() || names.iter().any(|name| finding.rule.is_called(name)));
+    Ok(findings)
 }
 
 fn code(passes: bool) -> ExitCode {

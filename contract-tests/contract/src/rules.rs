@@ -43,6 +43,14 @@ pub struct Rule {
     pub finds: &'static str,
 }
 
+impl Rule {
+    /// Whether the name is its own or its tier's.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.id == name || self.tier.as_str() == name
+    }
+}
+
 macro_rules! rules {
     ($($id:ident $tier:ident $finds:literal;)*) => {
         $(pub(crate) static $id: Rule = Rule { id: stringify!($id), tier: Tier::$tier, finds: $finds };)*

@@ -49,6 +49,19 @@ fn the_exit_code_tells_nothing_broken_from_something_and_from_no_comparison() {
 }
 
 #[test]
+fn a_comparison_may_be_by_some_rules_only() {
+    let folder = sets();
+    let diff = |rules: &str, code: i32| {
+        check(folder.path(), &["diff", "--against", "old.binpb", "broken.binpb", "--rules", rules], code)
+    };
+    let text = diff("FIELD_NO_DELETE,FILE_NO_DELETE", 1);
+    assert!(text.contains("FIELD_NO_DELETE [source]") && text.ends_with("breaking: 1, notices: 0\n"), "{text}");
+    assert!(diff("wire_json", 1).ends_with("breaking: 2, notices: 0\n"));
+    assert_eq!(diff("notice,meaning", 0), "breaking: 0, notices: 0\n");
+    diff("FIELD_NO_DELETES", 2);
+}
+
+#[test]
 fn json_and_annotations_tell_what_the_text_tells() {
     let repository = Repository::released(&edited(&[]));
     repository.save(&edited(&[NARROWED]));
