@@ -1,11 +1,14 @@
 //! `contract`: stops a change of the contracts that would break somebody, and releases those that do not.
 //!
-//! Exit codes: 0, nothing breaks (there may be notices); 1, something breaks, or an event is declared as it must not; 2, the comparison could not be made: wrong
-//! arguments, a set that cannot be read or trusted, a baseline that is missing, altered or empty.
+//! Exit codes: 0, nothing breaks (there may be notices); 1, something breaks, or an event is declared as it must not; 2, the comparison
+//! could not be made: wrong arguments, a set that cannot be read or trusted, a baseline that is missing, altered or empty.
 
 use std::{
+    env,
+    ffi::OsString,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 use anyhow::{Context, Result, bail};
@@ -112,6 +115,13 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Holds servers to the contracts, at any address: runs `provider`, which is built beside this program.
+    #[command(disable_help_flag = true)]
+    Verify {
+        /// As `provider --help` tells.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Prints how clients' calls behave by default, as a gRPC service config.
     ServiceConfig,
     /// Lists what the contracts promise, a line each, sorted.
@@ -197,6 +207,7 @@ fn run(project: &Project, command: Command) -> Result<ExitCode> {
             println!("written: {}", out.display());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Verify { arguments } => verify(&arguments),
         Command::ServiceConfig => {
             print!("{}", service_config::json(&set(None, OURS)?));
             Ok(ExitCode::SUCCESS)
@@ -291,6 +302,13 @@ fn guard(project: &Project, require_history: bool) -> Result<ExitCode> {
         bail!("not all of the history is there");
     }
     Ok(code(outcome.offences.is_empty()))
+}
+
+/// A program of its own: it calls servers, and nothing that compares contracts needs what that takes.
+fn verify(arguments: &[OsString]) -> Result<ExitCode> {
+    let program = env::current_exe()?.with_file_name("provider");
+    let failure = process::Command::new(&program).args(arguments).exec();
+    Err(failure).with_context(|| format!("{} cannot be run; type: cargo build -p provider", program.display()))
 }
 
 fn explain_rule(id: &str) -> Result<ExitCode> {

@@ -1,6 +1,6 @@
 //! The program: its exit codes and what it prints.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -46,6 +46,22 @@ fn the_exit_code_tells_nothing_broken_from_something_and_from_no_comparison() {
     check(folder, &["check"], 0);
     check(folder, &["check", "--root", "."], 2);
     check(folder, &["rules"], 0);
+}
+
+#[test]
+fn verify_is_the_program_beside_it_with_its_arguments_and_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("contract");
+    fs::copy(env!("CARGO_BIN_EXE_contract"), &program).unwrap();
+    let verify = || Command::new(&program).args(["verify", "--address", "127.0.0.1:1", "--help"]).output().unwrap();
+    let alone = verify();
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("cargo build -p provider"), "{alone:?}");
+    symlink("/bin/false", folder.path().join("provider")).unwrap();
+    assert_eq!(verify().status.code(), Some(1));
+    fs::remove_file(folder.path().join("provider")).unwrap();
+    symlink("/bin/echo", folder.path().join("provider")).unwrap();
+    assert_eq!(verify().stdout, b"--address 127.0.0.1:1 --help\n");
 }
 
 #[test]
