@@ -13,9 +13,6 @@ use anyhow::{Context as _, Result};
 use crate::mutants::Mutant;
 use crate::world::{Figures, Outcome};
 
-/// A seed's process is short: giving memory back to the system only to ask for it again is a tenth of its time.
-const MALLOC: &str = "glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=1073741824:glibc.malloc.top_pad=33554432";
-
 /// Which seeds to run, and how.
 #[derive(Clone)]
 pub(crate) struct Sweep {
@@ -98,13 +95,7 @@ impl Sweep {
     /// One seed in a process of its own.
     fn simulate(&self, seed: u64, mutant: Option<&str>) -> Result<Outcome> {
         let mut command = Command::new(std::env::current_exe()?);
-        command
-            .arg("--seed")
-            .arg(seed.to_string())
-            .arg("--databases")
-            .arg(&self.databases)
-            .stderr(Stdio::null())
-            .env("GLIBC_TUNABLES", MALLOC);
+        command.arg("--seed").arg(seed.to_string()).arg("--databases").arg(&self.databases).stderr(Stdio::null());
         if let Some(mutant) = mutant {
             command.arg("--mutant").arg(mutant);
         }
