@@ -35,8 +35,8 @@ struct Arguments {
     /// A user's token, as role=token; may be repeated. RPCs for which there is none are not tested
     #[arg(long, value_parser = token, conflicts_with = "keys")]
     token: Vec<(String, String)>,
-    /// The broker, nats://host:port; without it nothing is said of events
-    #[arg(long)]
+    /// The broker, nats://host:port; without it nothing is said of events. Reflection does not tell of these: no RPC has one
+    #[arg(long, requires = "descriptors")]
     nats: Option<String>,
     /// ErrorInfo.domain of refusals
     #[arg(long, default_value = "holdfast.dev")]

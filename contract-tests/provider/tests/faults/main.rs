@@ -179,7 +179,15 @@ fn program(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
 async fn the_program_checks_servers_at_their_addresses() {
     let world = World::start().await;
     let keys = world.keys().display().to_string();
-    let (code, text) = program(&world, &["--keys", &keys, "--nats", &world.broker.url(), "ReviewService/CreateReview"]);
+    let (code, text) = program(&world, &["--keys", &keys, "ReviewService/CreateReview"]);
+    assert_eq!(code, Some(0), "{text}");
+    let heard = ["--keys", &keys, "--nats", &world.broker.url(), "ReviewService/CreateReview"];
+    let (code, text) = program(&world, &heard);
+    assert_eq!(code, Some(2), "reflection tells of no events: {text}");
+    let descriptors = world.data().join("contracts.binpb");
+    std::fs::write(&descriptors, FILE_DESCRIPTOR_SET).expect("a file");
+    let descriptors = ["--descriptors", descriptors.to_str().expect("a plain path")];
+    let (code, text) = program(&world, &[&descriptors[..], &heard].concat());
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("CreateReview::rejects::review.content.required"), "{text}");
 
